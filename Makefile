@@ -1,0 +1,52 @@
+# Every target sets itself up: a virtual environment in .venv, shared by all of them.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+SCRATCH := runs
+
+.PHONY: help demo test test-slow lint bench evidence clean
+
+help:
+	@echo "make demo       CamStyle end to end on the embedded world (about 10 minutes on 2 cores)"
+	@echo "make test       the test suite"
+	@echo "make test-slow  the tests that take minutes, too"
+	@echo "make lint       ruff and pyright"
+	@echo "make bench      timings: ranking, renderer, networks"
+	@echo "make evidence   the README's table: every arm over five seeds (hours)"
+	@echo "make clean      removes .venv and runs/"
+
+demo: .venv/ready
+	$(BIN)/python launch.py --config=configs/camstyle.py --workdir=$(SCRATCH)/demo
+
+test: .venv/dev
+	$(BIN)/python -m pytest -n 2 -q
+
+test-slow: .venv/dev
+	$(BIN)/python -m pytest -n 2 -q -m "slow or not slow"
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: .venv/ready
+	$(BIN)/python benchmarks/world.py
+	$(BIN)/python benchmarks/evaluation.py
+	$(BIN)/python benchmarks/nets.py
+
+evidence: .venv/ready
+	$(BIN)/python benchmarks/evidence.py --workdir=$(SCRATCH)/evidence
+
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c "import sys; sys.version_info >= (3, 11) or sys.exit('jaxreid needs Python 3.11 or newer; say make PYTHON=/path/to/python')"
+	@echo "setting up .venv (once, a minute or two)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(PIP) -e .
+	@touch $@
+
+.venv/dev: .venv/ready
+	@$(PIP) -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv $(SCRATCH)

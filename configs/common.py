@@ -1,0 +1,71 @@
+"""Blocks that several configs share. SCALE is one of ``demo``, ``tiny``, ``paper``."""
+
+from ml_collections import ConfigDict
+
+SCALES = ("demo", "tiny", "paper")
+
+
+def check(scale: str) -> None:
+    """Refuses a scale that no config knows."""
+    if scale not in SCALES:
+        raise ValueError(f"no scale {scale!r} in this config; use one of {', '.join(SCALES)}")
+
+
+def every(scale: str) -> ConfigDict:
+    """Steps between two log lines, checkpoints, sample grids."""
+    steps = {"demo": (25, 100, 200), "tiny": (2, 3, 4), "paper": (50, 500, 2000)}[scale]
+    return ConfigDict(dict(zip(("log", "save", "sample"), steps, strict=True)))
+
+
+def data(scale: str) -> ConfigDict:
+    """Where pictures come from: the embedded world, or Market-1501 at scale ``paper``."""
+    block = ConfigDict({"name": "world", "root": "", "height": 64, "width": 32})
+    block.world = {
+        "seed": 0,
+        "train_identities": 120,
+        "test_identities": 60,
+        "cameras": 3,
+        "cameras_per_identity": 2,
+    }
+    if scale == "tiny":
+        block.update({"height": 32, "width": 16})
+        block.world.update({"train_identities": 8, "test_identities": 6})
+    if scale == "paper":
+        block.update({"name": "market1501", "height": 256, "width": 128})
+    return block
+
+
+def reid(scale: str) -> ConfigDict:
+    """The IDE network of CamStyle; small and trained from scratch at ``demo`` and ``tiny``."""
+    block = ConfigDict(
+        {
+            "depth": 18,
+            "width": 16,
+            "stem": "small",
+            "last_stride": 1,
+            "head": "fc1024",
+            "pretrained": "",
+            "batch": 64,
+            "generated_batch": 23,
+            "epochs": 30,
+            "rate": 0.05,
+            "head_rate": 0.1,
+            "decay_every": 20,
+            "weight_decay": 5e-4,
+            "crop": "pad",
+            "pad": 3,
+            "erasing": 0.0,
+            "jitter": 0.0,
+        }
+    )
+    if scale == "tiny":
+        block.update(
+            {"width": 8, "batch": 8, "generated_batch": 3, "epochs": 2, "decay_every": 1}
+        )
+    if scale == "paper":
+        block.update(
+            {"depth": 50, "width": 64, "stem": "imagenet", "last_stride": 2, "batch": 128}
+            | {"generated_batch": 46, "epochs": 50, "rate": 0.01, "decay_every": 40}
+            | {"crop": "resized", "pad": 0}
+        )
+    return block

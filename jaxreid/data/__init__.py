@@ -1,0 +1,32 @@
+"""Data sets: official layouts, records on disk, splits in memory, batches.
+
+TFDS is imported when records are written or read, not before. The synthetic world is
+``jaxreid.data.world``; augmentation on the device is ``jaxreid.data.augment``.
+"""
+
+from jaxreid.data.layouts import LAYOUTS, Layout
+from jaxreid.data.records import Record, generated, write_generated
+from jaxreid.data.sampling import Plan, pk, prefetch, shuffled, stream, unpaired
+from jaxreid.data.scanning import Entry, scan
+from jaxreid.data.splits import Split, held_out, labels, load, prepare
+
+__all__ = [
+    "LAYOUTS",
+    "Entry",
+    "Layout",
+    "Plan",
+    "Record",
+    "Split",
+    "generated",
+    "held_out",
+    "labels",
+    "load",
+    "pk",
+    "prefetch",
+    "prepare",
+    "scan",
+    "shuffled",
+    "stream",
+    "unpaired",
+    "write_generated",
+]

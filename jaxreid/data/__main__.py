@@ -1,0 +1,88 @@
+"""Data sets from the command line: ``python -m jaxreid.data {check,world,vtest} ...``."""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from jaxreid.data import vtest, world
+from jaxreid.data.check import check
+from jaxreid.data.layouts import LAYOUTS
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Returns:
+        The exit status: 0, or 1 if a check found problems or a command failed.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m jaxreid.data", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+
+    command = commands.add_parser("check", help="report what is in a folder and what is wrong")
+    command.add_argument("name", choices=LAYOUTS)
+    command.add_argument("dir", help="the official folder, unpacked")
+    command.set_defaults(run=_check)
+
+    command = commands.add_parser("world", help="draw a synthetic world in Market-1501's layout")
+    command.add_argument("dir", help="folder to create")
+    add_flags(command, world.Spec)
+    command.set_defaults(run=_world)
+
+    command = commands.add_parser("vtest", help="cut the labelled people out of vtest.avi")
+    command.add_argument("dir", help="folder to create")
+    command.add_argument("--video", help="vtest.avi; default: from Debian's package opencv-doc")
+    command.set_defaults(run=_vtest)
+    return parser
+
+
+def add_flags(parser: argparse.ArgumentParser, spec: type) -> None:
+    """Adds one flag for every field of a dataclass; all fields need defaults."""
+    for field in dataclasses.fields(spec):
+        how: dict[str, Any] = {"type": type(field.default)}
+        if isinstance(field.default, bool):
+            how = {"action": argparse.BooleanOptionalAction}
+        elif isinstance(field.default, tuple):
+            how = {"type": type(field.default[0]), "nargs": "+"}
+        text = f"default: {field.default}"
+        parser.add_argument(f"--{field.name}", default=field.default, help=text, **how)
+
+
+def from_flags(spec: type, arguments: argparse.Namespace) -> Any:
+    """The dataclass instance that the flags of ``add_flags`` describe."""
+    values = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(spec)}
+    lists = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    return spec(**lists)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    lines = check(arguments.name, arguments.dir)
+    for line in lines:
+        print(f"PROBLEM  {line.text}" if line.wrong else line.text)
+    wrong = sum(line.wrong for line in lines)
+    print(f"{wrong} problem(s)" if wrong else "no problems: fit for training")
+    return int(wrong > 0)
+
+
+def _world(arguments: argparse.Namespace) -> int:
+    world.write(from_flags(world.Spec, arguments), arguments.dir)
+    return 0
+
+
+def _vtest(arguments: argparse.Namespace) -> int:
+    vtest.write(arguments.dir, arguments.video)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,218 @@
+"""The official layouts as data: folders, file names, cameras, published counts, terms.
+
+One reader (``scan``) serves every row of ``LAYOUTS``; a new set of the kind is a new row.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+JUNK = -1  # pid of pictures that no protocol counts; they stay in the gallery and are masked there
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the pictures of a split are.
+
+    Attributes:
+        folder: below the root.
+        lists: text files below the root with lines ``path pid``; none: every picture counts.
+        pid_offset: added to the pids, for sets that number every split from 0.
+    """
+
+    folder: str
+    lists: tuple[str, ...] = ()
+    pid_offset: int = 0
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Published or found numbers of a split.
+
+    Attributes:
+        identities: without junk and distractors.
+        images: without junk.
+        cameras: images per camera without junk; () if not published.
+        junk: images that no protocol counts.
+        distractors: images of nobody in particular, which stay as negatives.
+    """
+
+    identities: int
+    images: int
+    cameras: tuple[int, ...] = ()
+    junk: int = 0
+    distractors: int = 0
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a data set lies on disk.
+
+    Attributes:
+        name: in configs and as the ``domain`` of its records.
+        title: as papers write it.
+        archives: folder names of the unpacked official archive.
+        splits: train, query and gallery.
+        patterns: of file names, tried in order, with the groups ``pid`` and ``camera``; cameras in
+            names count from 1.
+        distractors: pids of pictures of nobody in particular.
+        published: per split, what a complete copy holds; {} if there is nothing to compare with.
+        notice: terms and warnings, said when the set is prepared or checked.
+    """
+
+    name: str
+    title: str
+    archives: tuple[str, ...]
+    splits: Mapping[str, Source]
+    patterns: tuple[str, ...]
+    distractors: tuple[int, ...] = ()
+    published: Mapping[str, Counts] = field(default_factory=dict)
+    notice: str = ""
+
+
+def _folders(prefix: str = "") -> dict[str, Source]:
+    return {
+        "train": Source(f"{prefix}bounding_box_train"),
+        "query": Source(f"{prefix}query"),
+        "gallery": Source(f"{prefix}bounding_box_test"),
+    }
+
+
+_MARKET = Layout(
+    name="market1501",
+    title="Market-1501",
+    archives=("Market-1501-v15.09.15",),
+    splits=_folders(),
+    # 22 official names end in .jpg.jpg
+    patterns=(r"(?P<pid>-?\d+)_c(?P<camera>[1-6])s\d_\d{6}_\d{2}\.jpg(\.jpg)?",),
+    distractors=(0,),
+    published={
+        "train": Counts(751, 12_936, (2017, 1709, 2707, 920, 2338, 3245)),
+        "query": Counts(750, 3_368, (668, 530, 717, 248, 622, 583)),
+        # the project page prints 2,793 distractors; the files hold 2,798
+        "gallery": Counts(750, 15_913, (2738, 2224, 3199, 1365, 2762, 3625), 3_819, 2_798),
+    },
+    notice="Market-1501 is for academic use: cite Zheng et al., ICCV 2015.",
+)
+
+_WORLD = replace(
+    _MARKET,
+    name="world",
+    title="the synthetic world",
+    archives=(),
+    patterns=(r"(?P<pid>-?\d+)_c(?P<camera>\d+)s\d_\d{6}_\d{2}\.jpg",),
+    published={},
+    notice="",
+)
+
+_VTEST = replace(
+    _WORLD,
+    name="vtest",
+    title="vtest.avi (PETS 2009 S2.L1), a camera per passage",
+    patterns=(r"(?P<pid>\d+)_c(?P<camera>\d+)s\d_\d{6}_\d{2}\.png",),
+    distractors=(),
+    published={
+        "train": Counts(5, 224),
+        "query": Counts(5, 256),
+        "gallery": Counts(5, 256),
+    },
+    notice="The people in vtest.avi are real: do not publish crops of it or try to recognise them.",
+)
+
+_DUKE = Layout(
+    name="dukemtmc_reid",
+    title="DukeMTMC-reID",
+    archives=("DukeMTMC-reID",),
+    splits=_folders(),
+    patterns=(r"(?P<pid>\d{4})_c(?P<camera>[1-8])_f\d{7}\.jpg",),
+    published={
+        "train": Counts(702, 16_522, (2809, 3009, 1088, 1395, 1685, 3700, 1330, 1506)),
+        "query": Counts(702, 2_228, (413, 383, 190, 155, 216, 369, 239, 263)),
+        "gallery": Counts(1_110, 17_661, (2704, 2798, 828, 1139, 1209, 3308, 1255, 4420)),
+    },
+    notice=(
+        "DukeMTMC-reID was withdrawn in 2019: it was filmed and published against the approved "
+        "study protocol. Its use is discouraged; keep its CC BY-NC-SA 4.0 attribution, and the "
+        "word DukeMTMC in the name of anything derived from it."
+    ),
+)
+
+
+def _cuhk03(variant: str, folder: str, train: int, gallery: int) -> Layout:
+    return Layout(
+        name=f"cuhk03_np_{variant}",
+        title=f"CUHK03, new protocol, {variant} boxes",
+        archives=("cuhk03-np",),
+        splits=_folders(f"{folder}/"),
+        patterns=(
+            r"(?P<pid>\d+)_c(?P<camera>[12])_\d+\.png",
+            r"(?P<pid>\d_\d{3})_(?P<camera>[12])_\d{2}\.png",  # a person is (pair, number)
+        ),
+        published={
+            "train": Counts(767, train),
+            "query": Counts(700, 1_400),
+            "gallery": Counts(700, gallery),
+        },
+        notice="CUHK03 is for academic use, on request: cite Li et al., CVPR 2014.",
+    )
+
+
+def _msmt17(version: int, validation: bool) -> Layout:
+    train, test = (("train", "test"), ("mask_train_v2", "mask_test_v2"))[version - 1]
+    lists = ("list_train.txt", "list_val.txt") if validation else ("list_train.txt",)
+    identities = 1_041  # every split numbers its people from 0: test pids follow the training ones
+    cameras = (
+        *(4910, 203, 454, 1614, 4296, 1678, 3453, 795),
+        *(1396, 655, 3154, 1364, 3635, 3876, 1138),
+    )
+    published = {"query": Counts(3_060, 11_659), "gallery": Counts(3_060, 82_161)}
+    if validation:
+        published["train"] = Counts(identities, 32_621, cameras)
+    return Layout(
+        name=f"msmt17_v{version}" + ("" if validation else "_noval"),
+        title=f"MSMT17 V{version}" + ("" if validation else ", training without list_val"),
+        archives=(f"MSMT17_V{version}",),
+        splits={
+            "train": Source(train, lists),
+            "query": Source(test, ("list_query.txt",), identities),
+            "gallery": Source(test, ("list_gallery.txt",), identities),
+        },
+        patterns=(
+            r"(?P<pid>\d{4})_\d{3}_(?P<camera>0[1-9]|1[0-5])_\d{4}(morning|noon|afternoon)"
+            r"_\d{4}_\d+(_ex)?\.jpg",
+        ),
+        published=published,
+        notice=(
+            "MSMT17 needs an agreement with Peking University; prefer V2, whose faces are masked. "
+            "Numbers of V1 and V2 are not interchangeable."
+        ),
+    )
+
+
+LAYOUTS: Mapping[str, Layout] = {
+    layout.name: layout
+    for layout in (
+        _MARKET,
+        _WORLD,
+        _VTEST,
+        _DUKE,
+        _cuhk03("detected", "detected", 7_365, 5_332),
+        _cuhk03("labelled", "labeled", 7_368, 5_328),
+        _msmt17(2, validation=True),
+        _msmt17(1, validation=True),
+        _msmt17(2, validation=False),
+        _msmt17(1, validation=False),
+    )
+}
+"""Every layout by name. MSMT17 trains on list_train and list_val; ``_noval`` on list_train only."""
+
+
+def find(name: str) -> Layout:
+    """The layout of that name.
+
+    Raises:
+        ValueError: unknown name; the message lists the near ones or all.
+    """
+    if name in LAYOUTS:
+        return LAYOUTS[name]
+    near = [known for known in LAYOUTS if known.startswith(name)] or list(LAYOUTS)
+    raise ValueError(f"Unknown data set {name!r}: choose one of {', '.join(near)}.")

@@ -1,0 +1,207 @@
+"""Lists an official folder: who is on which picture, seen by which camera."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxreid.data.layouts import JUNK, Counts, Layout, Source, find
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
+ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".rar", ".7z"})
+SHOWN = 5  # names printed of a longer list
+
+
+class Entry(NamedTuple):
+    """One picture of an official set.
+
+    Attributes:
+        path: the file.
+        pid: person; offset where the set numbers every split from 0, -1 for junk.
+        camera: 0-based.
+        name: file name.
+    """
+
+    path: Path
+    pid: int
+    camera: int
+    name: str
+
+
+def scan(name: str, root: Path | str) -> dict[str, list[Entry]]:
+    """Lists the pictures of an official folder, sorted by path; opens none of them.
+
+    ``Thumbs.db``, ``._*`` and other files that are no pictures are ignored. A folder one or two
+    levels above the official one (the roots of torchreid and fast-reid) or inside it is refused
+    with the path to give instead.
+
+    Args:
+        name: of a layout.
+        root: the official folder, unpacked.
+
+    Returns:
+        Entries of train, query and gallery.
+
+    Raises:
+        FileNotFoundError: ``root`` does not exist, is empty or not the official folder, or a
+            listed picture is missing.
+        ValueError: an archive; names that do not belong to the layout; a split without pictures;
+            fewer than two cameras; a single identity.
+    """
+    layout = find(name)
+    root = Path(root)
+    _check_root(layout, root)
+    splits = {split: _entries(layout, root, split) for split in layout.splits}
+    _check_labels(layout, root, splits)
+    return splits
+
+
+def count(layout: Layout, entries: list[Entry]) -> Counts:
+    """Counts the entries of one split in the way that sets publish it."""
+    pids = np.array([entry.pid for entry in entries])
+    junk, distractors = pids == JUNK, np.isin(pids, layout.distractors)
+    cameras = np.array([entry.camera for entry in entries])[~junk]
+    return Counts(
+        identities=len(np.unique(pids[~junk & ~distractors])),
+        images=len(cameras),
+        cameras=tuple(np.bincount(cameras).tolist()),
+        junk=int(junk.sum()),
+        distractors=int(distractors.sum()),
+    )
+
+
+def shortened(names: list[str]) -> str:
+    """The first few names and how many more there are."""
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _check_root(layout: Layout, root: Path) -> None:
+    if root.is_file():
+        mend = "unpack it first" if root.suffix in ARCHIVES else "pass the folder instead"
+        raise ValueError(
+            f"{root} is a file: {mend}, and pass the folder that holds {_wants(layout)}."
+        )
+    if not root.exists():
+        raise FileNotFoundError(f"{root} does not exist: pass the folder of {layout.title}.")
+    missing = _missing(layout, root)
+    if not missing:
+        return
+    here = sorted(path.name for path in root.iterdir())
+    for candidate in _nearby(root):
+        if not _missing(layout, candidate):
+            raise FileNotFoundError(
+                f"{root} is not the folder of {layout.title} itself: pass {candidate} instead."
+            )
+    if not here:
+        raise FileNotFoundError(f"{root} is empty: unpack {layout.title} there.")
+    packed = [name for name in here if Path(name).suffix in ARCHIVES]
+    if packed:
+        raise FileNotFoundError(
+            f"{root} lacks {', '.join(missing)} but holds {shortened(packed)}: unpack it first."
+        )
+    raise FileNotFoundError(
+        f"{root} lacks {', '.join(missing)}, so it is not a complete {layout.title}, which holds "
+        f"{_wants(layout)}. It holds {shortened(here)}."
+    )
+
+
+def _nearby(root: Path) -> Iterator[Path]:
+    """Folders that a user may have meant: those above the given one, then those inside it."""
+    yield from list(root.resolve().parents)[:2]
+    for pattern in ("*", "*/*"):
+        folders = (path for path in sorted(root.glob(pattern)) if path.is_dir())
+        yield from (path for path in folders if path.name != "__MACOSX")
+
+
+def _needed(layout: Layout) -> list[str]:
+    needed = (name for source in layout.splits.values() for name in (source.folder, *source.lists))
+    return list(dict.fromkeys(needed))
+
+
+def _missing(layout: Layout, root: Path) -> list[str]:
+    return [name for name in _needed(layout) if not (root / name).exists()]
+
+
+def _wants(layout: Layout) -> str:
+    return ", ".join(_needed(layout))
+
+
+def _entries(layout: Layout, root: Path, split: str) -> list[Entry]:
+    source = layout.splits[split]
+    folder = root / source.folder
+    found = sorted(_listed(root, source) if source.lists else _contained(folder))
+    if not found:
+        raise ValueError(
+            f"{folder} holds no pictures for the split {split!r} of {layout.title}: "
+            "unpack the archive again."
+        )
+    entries, strange = [], []
+    for path, pid in found:
+        match = _match(layout, path.name)
+        if match is None:
+            strange.append(path.name)
+            continue
+        # CUHK03 writes a person as pair_number, e.g. 1_003
+        raw = int(match["pid"].replace("_", "")) if pid is None else pid
+        number = raw + source.pid_offset if raw != JUNK else JUNK
+        entries.append(Entry(path, number, int(match["camera"]) - 1, path.name))
+    if strange:
+        raise ValueError(
+            f"{len(strange):,} of {len(found):,} file names in {folder} are not names of "
+            f"{layout.title} ({layout.patterns[0]}): {shortened(strange)}. Remove or rename them, "
+            "or choose the layout that they belong to."
+        )
+    return entries
+
+
+def _match(layout: Layout, name: str) -> re.Match[str] | None:
+    matches = (re.fullmatch(pattern, name) for pattern in layout.patterns)
+    return next((match for match in matches if match), None)
+
+
+def _contained(folder: Path) -> Iterator[tuple[Path, None]]:
+    for path in folder.iterdir():
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith("._"):
+            yield path, None
+
+
+def _listed(root: Path, source: Source) -> Iterator[tuple[Path, int]]:
+    missing = []
+    for name in source.lists:
+        for number, line in enumerate((root / name).read_text().splitlines(), start=1):
+            if not line.strip():
+                continue
+            match = re.fullmatch(r"(\S+) +(\d+)", line.strip())
+            if match is None:
+                raise ValueError(
+                    f"{root / name}, line {number}: expected 'path pid', found {line!r}. "
+                    "Restore the official list."
+                )
+            path = root / source.folder / match[1]
+            if path.is_file():
+                yield path, int(match[2])
+            else:
+                missing.append(match[1])
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing):,} pictures that {', '.join(source.lists)} name are missing in "
+            f"{root / source.folder}: {shortened(missing)}. Unpack the archive again."
+        )
+
+
+def _check_labels(layout: Layout, root: Path, splits: dict[str, list[Entry]]) -> None:
+    cameras = {entry.camera for entries in splits.values() for entry in entries}
+    if len(cameras) < 2:
+        raise ValueError(
+            f"All pictures in {root} carry the camera id {cameras.pop() + 1}: no query can have a "
+            "match in another camera. Put the true camera into the file names (c1, c2, ...)."
+        )
+    for split, entries in splits.items():
+        if count(layout, entries).identities < 2:
+            raise ValueError(
+                f"The split {split!r} in {root} shows fewer than two identities, so nobody can be "
+                "told apart. Check the person numbers at the beginning of the file names."
+            )

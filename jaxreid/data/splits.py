@@ -1,0 +1,167 @@
+"""Splits in memory: labels as arrays, pictures decoded on demand."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from jaxreid.data import records, validation
+from jaxreid.data.pictures import Pictures
+
+CACHE_BYTES = 2 << 30
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A list of labelled pictures, or a selection of one.
+
+    Attributes:
+        pids: int64 ``[n]``, raw person numbers; -1 is junk.
+        cameras: int64 ``[n]``, 0-based.
+        names: file names.
+        styles: int64 ``[n]``, target style of generated pictures, -1 for real ones.
+        sources: name of the picture that each was generated from, '' for real ones.
+        size: (height, width) of ``images``.
+        numbers: int64 ``[n]``, positions of these rows in ``pictures``.
+        pictures: decodes and caches; shared by all selections of one split.
+    """
+
+    pids: np.ndarray
+    cameras: np.ndarray
+    names: tuple[str, ...]
+    styles: np.ndarray
+    sources: tuple[str, ...]
+    size: tuple[int, int]
+    numbers: np.ndarray
+    pictures: Pictures
+
+    def __len__(self) -> int:
+        return len(self.pids)
+
+    def images(self, rows: np.ndarray) -> np.ndarray:
+        """Pictures of ``rows``: uint8 ``[len(rows), H, W, 3]`` RGB. Thread-safe."""
+        return self.pictures(self.numbers[rows])
+
+    def take(self, rows: np.ndarray) -> "Split":
+        """The selection ``rows`` (positions or a mask), in their order; pictures are shared."""
+        rows = np.arange(len(self))[rows]
+        return replace(
+            self,
+            pids=self.pids[rows],
+            cameras=self.cameras[rows],
+            names=tuple(self.names[row] for row in rows),
+            styles=self.styles[rows],
+            sources=tuple(self.sources[row] for row in rows),
+            numbers=self.numbers[rows],
+        )
+
+    def resized(self, size: tuple[int, int]) -> "Split":
+        """The same rows at another (height, width), resized from the original files."""
+        if size == self.size:
+            return self
+        return replace(self, size=size, pictures=self.pictures.resized(size))
+
+
+def prepare(
+    name: str, root: Path | str, directory: Path | str, *, allow_partial: bool = False
+) -> None:
+    """Checks an official folder and writes it as records; nothing is written if anything is wrong.
+
+    Every picture is opened and fully decoded once, so that no run fails on a broken one later.
+
+    Args:
+        name: of a layout, see ``jaxreid.data.LAYOUTS``; ``'world'`` for the synthetic world.
+        root: the official folder, unpacked.
+        directory: to be created with the splits train, query and gallery; older records there are
+            replaced.
+        allow_partial: accept counts that differ from the published ones.
+
+    Raises:
+        FileNotFoundError: no such folder; the message names the right one if it is near.
+        ValueError: anything else that is wrong with the folder, with what to do.
+    """
+    found = validation.official_records(name, Path(root), allow_partial=allow_partial)
+    records.write(directory, found, name)
+
+
+def load(
+    directory: Path | str, size: tuple[int, int], cache_bytes: int = CACHE_BYTES
+) -> dict[str, Split]:
+    """Reads what ``prepare`` or ``write_generated`` wrote.
+
+    Args:
+        directory: of the records.
+        size: (height, width) that pictures are resized to, bicubically, when decoded.
+        cache_bytes: a split whose decoded pictures need no more than this keeps them in memory.
+
+    Returns:
+        The splits by name, in the order in which they were written.
+    """
+    return {
+        split: _split(source, size, cache_bytes)
+        for split, source in records.read(directory).items()
+    }
+
+
+def labels(pids: np.ndarray) -> np.ndarray:
+    """Training labels: position of every pid among the sorted distinct pids; int64 ``[n]``."""
+    return np.unique(pids, return_inverse=True)[1]
+
+
+def held_out(split: Split, identities: int, seed: int) -> tuple[Split, Split, Split]:
+    """Sets some training identities aside to choose models by, without touching the test set.
+
+    Args:
+        split: a training split.
+        identities: how many to hold out; drawn from those seen by at least two cameras.
+        seed: of the draw of identities and of their query pictures.
+
+    Returns:
+        (train, query, gallery). Train has none of the held-out identities; gallery has all their
+        pictures; query has one of them per identity and camera. A query is itself in the gallery,
+        where the rule "same identity and same camera do not count" removes it.
+    """
+    pairs = np.unique(np.stack([split.pids, split.cameras], 1), axis=0)
+    pids, cameras = np.unique(pairs[:, 0], return_counts=True)
+    eligible = pids[cameras > 1]
+    if not 0 < identities <= min(len(eligible), len(pids) - 1):
+        raise ValueError(
+            f"Cannot hold out {identities} identities: the split has {len(pids)}, of which "
+            f"{len(eligible)} are seen by two cameras or more, and some must remain for training."
+        )
+    rng = np.random.default_rng(seed)
+    held = np.isin(split.pids, rng.choice(eligible, identities, replace=False))
+    gallery = split.take(held)
+    shuffle = rng.permutation(len(gallery))
+    seen = np.stack([gallery.pids, gallery.cameras], 1)[shuffle]
+    first = np.unique(seen, axis=0, return_index=True)[1]
+    return split.take(~held), gallery.take(np.sort(shuffle[first])), gallery
+
+
+def _split(source: Sequence, size: tuple[int, int], cache_bytes: int) -> Split:
+    rows = [
+        {key: value for key, value in source[i].items() if key != "image"}
+        for i in range(len(source))
+    ]
+    order = np.argsort([row["index"] for row in rows])
+
+    def column(key: str) -> np.ndarray:
+        return np.array([rows[i][key] for i in order], np.int64)
+
+    def text(key: str) -> tuple[str, ...]:
+        return tuple(rows[i][key].decode() for i in order)
+
+    def read(numbers: Sequence[int]) -> list[bytes]:
+        return [row["image"] for row in source.__getitems__(numbers)]  # pyright: ignore
+
+    return Split(
+        pids=column("pid"),
+        cameras=column("camera"),
+        names=text("name"),
+        styles=column("style"),
+        sources=text("source"),
+        size=size,
+        numbers=order,
+        pictures=Pictures(read, len(rows), size, cache_bytes),
+    )

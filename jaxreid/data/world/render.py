@@ -1,0 +1,301 @@
+"""The renderer: a pure function of (person, moment, camera, key) to picture, mask and keypoints."""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxreid.data.world import moments as m
+from jaxreid.data.world.body import Body, Posed, pose_body
+from jaxreid.data.world.cameras import Camera, develop
+from jaxreid.data.world.people import Person
+from jaxreid.data.world.scenes import View, paint, sunlit
+from jaxreid.data.world.wardrobe import Outfit, dress
+
+_AIM = 8.5  # height of the point that every camera looks at, dm
+_FILL = 0.92  # share of the box's height that a well-detected person fills
+_NOTHING = np.uint32(0xFFFFFFFF)  # z-buffer value of a pixel that no surfel covers
+_DEPTH = 60.0  # half of the depth range of the z-buffer around the person, dm
+
+# How deep each keypoint may lie under the visible surface: joints are inside the body, the face is not.
+_BURIED = np.array([0.7] + [1.3] * 13 + [0.7] * 4, np.float32)
+
+
+class Picture(NamedTuple):
+    """What one camera sees.
+
+    Attributes:
+        image: [H, W, 3] float32 in [-1, 1].
+        mask: [H, W] float32, 1 where the person is seen.
+        keypoints: [18, 3] x and y in pixels, and 1 where visible, in COCO/OpenPose-18 order.
+    """
+
+    image: jax.Array
+    mask: jax.Array
+    keypoints: jax.Array
+
+
+class Projection(NamedTuple):
+    """The pinhole of one picture: camera position and axes [3], and the box on the image plane."""
+
+    eye: jax.Array
+    right: jax.Array
+    up: jax.Array
+    forward: jax.Array
+    centre: jax.Array
+    half: jax.Array
+
+    def pixels(self, points: jax.Array, height: int, width: int) -> tuple[jax.Array, jax.Array]:
+        """Pixel coordinates [2, N] (x right, y down) and depth [N] of world points [3, N]."""
+        plane, depth = self.plane(points)
+        scale = height / 2 / self.half
+        x = (plane[0] - self.centre[0]) * scale + width / 2
+        y = (self.centre[1] - plane[1]) * scale + height / 2
+        return jnp.stack([x, y]), depth
+
+    def plane(self, points: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Coordinates on the plane at unit distance [2, N] and depth [N]."""
+        away = points - self.eye[:, None]
+        depth = self.forward @ away
+        return jnp.stack([self.right @ away, self.up @ away]) / depth, depth
+
+    def rays(self, height: int, width: int) -> jax.Array:
+        """Directions [H, W, 3] through pixel centres, of unit depth."""
+        x = (jnp.arange(width) + 0.5 - width / 2) / (height / 2) * self.half + self.centre[0]
+        y = (height / 2 - jnp.arange(height) - 0.5) / (height / 2) * self.half + self.centre[1]
+        sideways = self.forward + x[None, :, None] * self.right
+        return sideways + y[:, None, None] * self.up
+
+
+def surfels_for(height: int, width: int) -> int:
+    """Number of surfels that keeps a person closed in a picture of this size."""
+    return min(max(4 * height * width, 6000), 200_000)
+
+
+@functools.partial(jax.jit, static_argnames=("height", "width"))
+def render(
+    body: Body,
+    person: Person,
+    passer: Person,
+    moment: m.Moment,
+    camera: Camera,
+    key: jax.Array,
+    *,
+    height: int = 128,
+    width: int = 64,
+) -> Picture:
+    """Draws one person (unbatched; use ``vmap`` or :func:`render_batch` for many).
+
+    Args:
+        body: ``load_body(surfels_for(height, width))``.
+        person: who is seen.
+        passer: who walks by when ``moment.obstruction`` is ``PEDESTRIAN``.
+        moment: gait, place, box and exposure.
+        camera: who looks.
+        key: key of the sensor noise.
+        height: rows of the picture.
+        width: columns of the picture.
+
+    Returns:
+        Picture, exact mask and keypoints.
+    """
+    scene = jax.tree.map(lambda leaf: leaf[moment.scene], camera.scenes)
+    sun = sunlit(scene, moment.place[0], moment.place[1])
+    posed, colours, shown = _stand(body, person, moment, camera, sun)
+    view = _project(camera, moment, posed.points, shown)
+    buffer = _splat(view, posed, shown, (height, width), 0)
+
+    def with_passer(buffer: jax.Array) -> tuple[jax.Array, jax.Array]:
+        other, tints, seen = _stand(body, passer, _passing(moment), camera, sun)
+        aside, toward = moment.obstruction_at
+        other = other._replace(points=other.points + jnp.stack([1.6 * aside, 0 * aside, toward])[:, None])
+        theirs = _splat(view, other, seen, (height, width), len(shown))
+        return jnp.minimum(buffer, theirs), tints
+
+    def alone(buffer: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return buffer, jnp.zeros_like(colours)
+
+    passing = moment.obstruction == m.PEDESTRIAN
+    buffer, tints = jax.lax.cond(passing, with_passer, alone, buffer)
+    light, covered, mine = _resolve(buffer, jnp.concatenate([colours, tints], axis=1))
+    rays = view.rays(height, width)
+    street = View(
+        eye=view.eye,
+        rays=rays,
+        footprint=2 * view.half / height,
+        place=moment.place,
+        sun=camera.sun,
+        sunlight=camera.sunlight,
+        skylight=camera.skylight,
+    )
+    background = paint(scene, street, _shadow(posed, camera.sun, view.eye, rays))
+    thing, solid = _obstruction(moment, street, sun)
+    picture = light + (1 - covered)[..., None] * background
+    picture = picture + solid[..., None] * (thing - picture)
+    mask = ((mine >= 0.5) & (solid < 0.5)).astype(jnp.float32)
+    image = develop(picture, camera, moment.exposure, key)
+    return Picture(image, mask, _keypoints(view, posed, buffer, mask, 2 * len(shown)))
+
+
+def _stand(
+    body: Body, person: Person, moment: m.Moment, camera: Camera, sun: jax.Array
+) -> tuple[Posed, jax.Array, jax.Array]:
+    """Posed surfels on the ground, their linear light [3, N], and which exist [N]."""
+    outfit = dress(person, body)
+    posed = pose_body(body, person.shape, m.gait(moment), outfit.thickness, moment.yaw)
+    sole = jnp.min(jnp.where(outfit.shown, posed.points[1], jnp.inf))
+    drop = jnp.array([0.0, 1.0, 0.0]) * sole
+    posed = posed._replace(points=posed.points - drop[:, None], keypoints=posed.keypoints - drop)
+    colours = (person.palette**2.2).T[:, outfit.material]
+    return posed, colours * _light(body, person, posed, outfit, camera, sun), outfit.shown
+
+
+def _light(
+    body: Body, person: Person, posed: Posed, outfit: Outfit, camera: Camera, sun: jax.Array
+) -> jax.Array:
+    """Light [3, N] that reaches each surfel: sky from above, sun, and shade in cloth folds."""
+    waves = person.folds @ body.rest
+    folds = jnp.sin(waves[0]) * jnp.sin(waves[1] + 1.0) * (outfit.thickness > 0)
+    sky = 0.72 + 0.28 * posed.normals[1] + 0.1 * folds
+    direct = jnp.maximum(camera.sun @ posed.normals + 0.15 * folds, 0) * sun
+    return camera.skylight[:, None] * sky + camera.sunlight[:, None] * direct
+
+
+def _passing(moment: m.Moment) -> m.Moment:
+    """How the passer-by walks: out of step and on another course."""
+    return moment._replace(phase=moment.phase + 2.0, yaw=moment.yaw + 2.4, stride=0.8 + 0 * moment.yaw)
+
+
+def _project(camera: Camera, moment: m.Moment, points: jax.Array, shown: jax.Array) -> Projection:
+    """Aims the camera and fits the detector's box around the person."""
+    distance = camera.distance * moment.range
+    eye = jnp.stack([0.0 * distance, camera.height, distance])
+    forward = jnp.stack([0.0 * distance, _AIM - camera.height, -distance])
+    forward = forward / jnp.linalg.norm(forward)
+    right = jnp.array([1.0, 0.0, 0.0])
+    view = Projection(eye, right, jnp.cross(right, forward), forward, jnp.zeros(2), jnp.ones(()))
+    plane, _ = view.plane(points)
+    low = jnp.min(jnp.where(shown, plane, jnp.inf), axis=1)
+    high = jnp.max(jnp.where(shown, plane, -jnp.inf), axis=1)
+    shift, scale = moment.box[:2] * jnp.array([1.0, -1.0]), jnp.exp(moment.box[2])
+    tall = high[1] - low[1]
+    centre = (low + high) / 2 + shift * tall
+    return view._replace(centre=centre, half=tall / 2 / _FILL * scale)
+
+
+def _splat(
+    view: Projection, posed: Posed, shown: jax.Array, size: tuple[int, int], first: int
+) -> jax.Array:
+    """Z-buffer at twice the resolution.
+
+    Each entry packs depth (high bits) and surfel number, so one scatter-minimum finds the nearest
+    surfel; a surfel covers 2 x 2 entries, which closes the gaps between neighbours.
+    """
+    height, width = 2 * size[0], 2 * size[1]
+    pixels, depth = view.pixels(posed.points, height, width)
+    column, row = (jnp.floor(axis - 0.5).astype(jnp.int32) for axis in pixels)
+    inside = (column >= -1) & (column < width) & (row >= -1) & (row < height)
+    facing = (posed.normals * (view.eye[:, None] - posed.points)).sum(0) > 0
+    bits = _index_bits(2 * len(shown))
+    far = 2 ** (32 - bits) - 1
+    near = (depth - jnp.linalg.norm(view.eye)) / (2 * _DEPTH) + 0.5
+    packed = (jnp.clip(near, 0, 1) * (far - 1)).astype(jnp.uint32) << bits
+    packed |= (jnp.arange(len(shown)) + first).astype(jnp.uint32)
+    cells = (height + 1) * (width + 1)
+    cell = jnp.where(inside & facing & shown, (row + 1) * (width + 1) + column + 1, cells)
+    empty = jnp.full(cells, _NOTHING, jnp.uint32)
+    grid = empty.at[cell].min(packed, mode="drop").reshape(height + 1, width + 1)
+    grid = jnp.minimum(grid[1:], grid[:-1])
+    return jnp.minimum(grid[:, 1:], grid[:, :-1])
+
+
+def _index_bits(count: int) -> int:
+    return max(count - 1, 1).bit_length()
+
+
+def _resolve(buffer: jax.Array, colours: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Premultiplied light [H, W, 3], and shares covered by anybody and by the person [H, W]."""
+    surfels = colours.shape[1]
+    hit = buffer != _NOTHING
+    index = jnp.where(hit, buffer & (2 ** _index_bits(surfels) - 1), 0).astype(jnp.int32)
+    light = jnp.where(hit, colours[:, index], 0)
+    mine = hit & (index < surfels // 2)
+    layers = jnp.concatenate([light, jnp.stack([hit, mine]).astype(light.dtype)])
+    channels, height, width = layers.shape
+    small = layers.reshape(channels, height // 2, 2, width // 2, 2).mean((2, 4))
+    return jnp.moveaxis(small[:3], 0, -1), small[3], small[4]
+
+
+def _shadow(posed: Posed, sun: jax.Array, eye: jax.Array, rays: jax.Array) -> jax.Array:
+    """[H, W, 2] shares of direct and ambient light that the person leaves on the ground."""
+    reach = eye[1] / jnp.maximum(-rays[..., 1:2], 1e-3)
+    ground = (eye + reach * rays)[..., ::2]
+    feet = posed.keypoints[jnp.array([10, 13])][:, ::2]
+    near = [jnp.exp(-(((ground - foot) / 1.5) ** 2).sum(-1)) for foot in feet]
+    wide = jnp.exp(-(((ground - feet.mean(0)) / 5.0) ** 2).sum(-1))
+    ambient = 1 - 0.4 * jnp.clip(near[0] + near[1], 0, 1) - 0.25 * wide
+    flat = jnp.maximum(jnp.linalg.norm(sun[::2]), 1e-3)
+    away, length = -sun[::2] / flat, 17.0 * flat / jnp.maximum(sun[1], 0.1)
+    offset = ground - feet.mean(0)
+    along = offset @ away
+    beside = jnp.abs(offset @ jnp.array([[0.0, -1.0], [1.0, 0.0]]) @ away)
+    girth = 1.1 + 1.2 * jnp.sin(jnp.pi * jnp.clip(along / length, 0, 1))
+    inside = (along > -0.5) * jax.nn.sigmoid((length - along) / 0.6)
+    direct = 1 - 0.9 * inside * jax.nn.sigmoid((girth - beside) / 0.25)
+    return jnp.stack([direct, ambient], -1)
+
+
+def _obstruction(moment: m.Moment, view: View, sun: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Light [H, W, 3] and opacity [H, W] of a thing between the camera and the person."""
+    aside, toward = moment.obstruction_at
+    reach = (toward - view.eye[2]) / view.rays[..., 2]
+    x = view.eye[0] + reach * view.rays[..., 0] - aside
+    y = view.eye[1] + reach * view.rays[..., 1]
+    soft = jnp.maximum(view.footprint * reach, 1e-3)
+
+    def solid(signed: jax.Array) -> jax.Array:
+        return jnp.clip(0.5 - signed / soft, 0, 1)
+
+    bar = lambda x0, y0, x1, y1: _segment(x, y, x0, y0, x1, y1) - 0.22  # noqa: E731
+    wheels = jnp.abs(jnp.hypot(jnp.abs(x) - 5.2, y - 3.4) - 3.2) - 0.22
+    bars = [bar(-5.2, 3.4, -2.0, 8.0), bar(-2.0, 8.0, 3.6, 8.0), bar(0.4, 3.2, -2.0, 8.0),
+            bar(0.4, 3.2, 3.6, 8.0), bar(5.2, 3.4, 3.4, 10.0), bar(-3.0, 9.0, -1.4, 9.0)]  # fmt: skip
+    shapes = jnp.stack([
+        jnp.full_like(x, 1e3),
+        solid(jnp.abs(x) - 0.65),
+        solid(jnp.maximum(jnp.abs(x) - 2.6, y - 8.5)),
+        solid(functools.reduce(jnp.minimum, bars, wheels)),
+        jnp.full_like(x, 1e3),
+    ])  # fmt: skip
+    shapes = shapes.at[jnp.array([m.CLEAR, m.PEDESTRIAN])].set(0.0)
+    paints = jnp.array([[0.3] * 3, [0.25, 0.26, 0.27], [0.05, 0.09, 0.06], [0.04] * 3, [0.3] * 3])
+    light = 0.8 * view.skylight + 0.5 * sun * view.sunlight
+    round_off = 1 - 0.5 * jnp.clip(jnp.abs(x) / 2.6, 0, 1) ** 2
+    return round_off[..., None] * (paints[moment.obstruction] * light), shapes[moment.obstruction]
+
+
+def _segment(x: jax.Array, y: jax.Array, x0: float, y0: float, x1: float, y1: float) -> jax.Array:
+    """Distance of points to a line segment."""
+    dx, dy = x1 - x0, y1 - y0
+    at = jnp.clip(((x - x0) * dx + (y - y0) * dy) / (dx * dx + dy * dy), 0, 1)
+    return jnp.hypot(x - x0 - at * dx, y - y0 - at * dy)
+
+
+def _keypoints(
+    view: Projection, posed: Posed, buffer: jax.Array, mask: jax.Array, surfels: int
+) -> jax.Array:
+    """[18, 3]: a keypoint is visible when the surface in front of it is its own body part's."""
+    height, width = mask.shape
+    pixels, depth = view.pixels(posed.keypoints.T, height, width)
+    column, row = jnp.floor(pixels).astype(jnp.int32)
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    column, row = jnp.clip(column, 0, width - 1), jnp.clip(row, 0, height - 1)
+    levels = 2 ** (32 - _index_bits(surfels)) - 2
+    surface = (buffer[2 * row, 2 * column] >> _index_bits(surfels)).astype(jnp.float32) / levels
+    gap = depth - jnp.linalg.norm(view.eye) - (surface - 0.5) * 2 * _DEPTH
+    seen = inside & (mask[row, column] > 0) & (gap < jnp.asarray(_BURIED))
+    return jnp.stack([*pixels, seen.astype(jnp.float32)], axis=1)

@@ -1,0 +1,66 @@
+"""Clear errors for inputs that cannot be ranked."""
+
+import numpy as np
+
+from jaxreid.evaluation.protocol import Embedded, Protocol
+
+
+def check_pictures(query: Embedded, gallery: Embedded, protocol: Protocol) -> None:
+    """Raises ValueError where the embeddings of query and gallery cannot be ranked."""
+    if len(query) == 0:
+        raise ValueError("The query set is empty; give at least one query picture.")
+    if np.isin(gallery.pids, protocol.junk_pids).all():
+        raise ValueError(
+            f"The gallery is empty: {len(gallery)} pictures, all of them junk "
+            f"(identities {list(protocol.junk_pids)}). Check the gallery folder and junk_pids."
+        )
+    if query.embeddings.shape[1] != gallery.embeddings.shape[1]:
+        raise ValueError(
+            f"Query embeddings have {query.embeddings.shape[1]} numbers, gallery embeddings "
+            f"{gallery.embeddings.shape[1]}; embed both with the same network."
+        )
+    _check_finite("query", query.embeddings)
+    _check_finite("gallery", gallery.embeddings)
+
+
+def check_not_collapsed(gallery: Embedded) -> None:
+    """Raises ValueError where all embeddings are equal: matches win ties, so scores would be 1."""
+    several = len(np.unique(gallery.pids)) > 1
+    if several and (gallery.embeddings == gallery.embeddings[0]).all():
+        raise ValueError(
+            f"All {len(gallery)} gallery embeddings are equal: the network has collapsed, and no "
+            "ranking of them means anything. Lower the learning rate or train longer."
+        )
+
+
+def no_match_error(query: Embedded, gallery: Embedded, protocol: Protocol) -> ValueError:
+    """Explains why no query has a match in the gallery."""
+    cameras = np.union1d(query.cameras, gallery.cameras)
+    if not np.isin(query.pids, np.setdiff1d(gallery.pids, protocol.junk_pids)).any():
+        cause = (
+            "query and gallery share no person identity; were they relabelled separately, or do "
+            "they come from different data sets?"
+        )
+    elif len(cameras) == 1:
+        cause = (
+            f"all pictures carry one camera id ({cameras[0]}) and the mask {protocol.mask!r} hides "
+            "pictures of a query's own camera. Give the pictures their true camera ids, or use "
+            "mask='none' if there is only one camera."
+        )
+    else:
+        cause = (
+            f"the mask {protocol.mask!r} hides them all; give people pictures of a second camera, "
+            "or choose another mask."
+        )
+    return ValueError(f"No query has a match in the gallery: {cause}")
+
+
+def _check_finite(name: str, embeddings: np.ndarray) -> None:
+    # One pass without a temporary; a square that overflows would spoil distances as well.
+    with np.errstate(over="ignore", invalid="ignore"):
+        bad = ~np.isfinite(np.einsum("nd,nd->n", embeddings, embeddings))
+    if bad.any():
+        raise ValueError(
+            f"{bad.sum()} of {len(bad)} {name} embeddings are NaN, infinite or too large to square "
+            f"(the first is row {bad.argmax()}); has the training diverged?"
+        )

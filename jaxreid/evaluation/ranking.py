@@ -1,0 +1,201 @@
+"""Retrieval scores of a query set against a gallery.
+
+`evaluate` gives the row of a table, `query_scores` the scores of every single query. Both count
+instead of sorting (see `jaxreid.evaluation.counting`): they hold one prepared copy of the gallery
+and the distances of one block of queries, whatever the number of queries.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from numpy.typing import ArrayLike
+
+from jaxreid.evaluation import checks
+from jaxreid.evaluation.counting import BLOCK, Block, count, shard_gallery, single_device
+from jaxreid.evaluation.protocol import MARKET, MASKS, Embedded, Protocol
+from jaxreid.evaluation.scores import (
+    CMC_RANKS,
+    QueryScores,
+    Scores,
+    average,
+    score_ranks,
+    single_shot_cmc,
+    summarize,
+)
+
+
+def evaluate(
+    query: Embedded,
+    gallery: Embedded,
+    protocol: Protocol = MARKET,
+    *,
+    trials: Sequence[ArrayLike] | None = None,
+    mesh: Mesh | None = None,
+) -> Scores:
+    """Ranks the gallery for every query and averages the scores.
+
+    A match wins against wrong pictures at exactly its distance.
+
+    Args:
+        query: the probes.
+        gallery: what is searched.
+        protocol: the rules; by default those of Market-1501.
+        trials: galleries drawn from ``gallery``, each as row numbers (or one bool per row); the
+            scores are averaged over them (SYSU-MM01 has ten). None: one trial, the whole gallery.
+        mesh: one-axis ``('data',)`` mesh with Auto axes to split the gallery over; None: the first
+            device. The result does not depend on it.
+
+    Returns:
+        The scores, with the protocol in them.
+
+    Raises:
+        ValueError: no query or gallery picture, embeddings that are not finite, do not fit together
+            or are all equal, or no query with a match.
+    """
+    checks.check_not_collapsed(gallery)
+    galleries = [gallery] if trials is None else [gallery.take(rows) for rows in trials]
+    return average([_evaluate_once(query, each, protocol, mesh) for each in galleries])
+
+
+def query_scores(
+    query: Embedded,
+    gallery: Embedded,
+    protocol: Protocol = MARKET,
+    *,
+    mesh: Mesh | None = None,
+) -> QueryScores:
+    """Scores every query on its own; arguments and errors as for `evaluate`.
+
+    Queries without a match score NaN; here it is no error if none has one.
+    """
+    checks.check_pictures(query, gallery, protocol)
+    matches = _match_rows(query, gallery, protocol)
+    positives = np.array([len(rows) for rows in matches])
+    scores = _unscored(positives)
+    # Queries with equally many matches share a block, so that little of its table is padding.
+    order = np.argsort(positives, kind="stable")
+    order = order[positives[order] > 0]
+    rank_block = _block_ranker(query, gallery, protocol, mesh)
+    for start in range(0, len(order), BLOCK):
+        rows = order[start : start + BLOCK]
+        part = rank_block(rows, [matches[row] for row in rows])
+        for field in dataclasses.fields(QueryScores):
+            getattr(scores, field.name)[rows] = getattr(part, field.name)
+    return scores
+
+
+def prepared(pictures: Embedded, protocol: Protocol) -> np.ndarray:
+    """Returns the vectors whose Euclidean distances are ranked; rows of zeros stay zeros."""
+    if not protocol.normalize:
+        return pictures.embeddings
+    squares = np.einsum("nd,nd->n", pictures.embeddings, pictures.embeddings)
+    return pictures.embeddings / np.sqrt(np.where(squares > 0, squares, 1))[:, None]
+
+
+def searchable(gallery: Embedded, protocol: Protocol) -> np.ndarray:
+    """Returns ``[G]`` whether each gallery picture is no junk."""
+    return ~np.isin(gallery.pids, protocol.junk_pids)
+
+
+def _evaluate_once(
+    query: Embedded, gallery: Embedded, protocol: Protocol, mesh: Mesh | None
+) -> Scores:
+    scores = query_scores(query, gallery, protocol, mesh=mesh)
+    if not scores.positives.any():
+        raise checks.no_match_error(query, gallery, protocol)
+    return summarize(scores, int(searchable(gallery, protocol).sum()), protocol)
+
+
+def _match_rows(query: Embedded, gallery: Embedded, protocol: Protocol) -> list[np.ndarray]:
+    """Finds each query's matches: gallery rows of its identity that it sees."""
+    rows = np.flatnonzero(searchable(gallery, protocol))
+    rows = rows[np.argsort(gallery.pids[rows], kind="stable")]
+    first = np.searchsorted(gallery.pids[rows], query.pids, side="left")
+    after = np.searchsorted(gallery.pids[rows], query.pids, side="right")
+    hidden = MASKS[protocol.mask]
+
+    def visible(camera: int, own: np.ndarray) -> np.ndarray:
+        return own[~hidden(np.ones(len(own), bool), camera, gallery.cameras[own])]
+
+    spans = zip(query.cameras, first, after, strict=True)
+    return [visible(camera, rows[start:stop]) for camera, start, stop in spans]
+
+
+def _unscored(positives: np.ndarray) -> QueryScores:
+    nan = np.full(len(positives), np.nan)
+    cmc = np.full((len(positives), CMC_RANKS), np.nan)
+    return QueryScores(positives, cmc, nan.copy(), nan.copy(), nan.copy())
+
+
+def _block_ranker(
+    query: Embedded, gallery: Embedded, protocol: Protocol, mesh: Mesh | None
+) -> Callable[[np.ndarray, list[np.ndarray]], QueryScores]:
+    """Places the gallery on the devices; returns a function that scores some of the queries."""
+    mesh = single_device() if mesh is None else mesh
+    pids, labels = np.unique(gallery.pids, return_inverse=True)
+    shards = shard_gallery(
+        prepared(gallery, protocol), labels, gallery.cameras, searchable(gallery, protocol), mesh
+    )
+    embeddings = prepared(query, protocol)
+
+    def rank(rows: np.ndarray, matches: list[np.ndarray]) -> QueryScores:
+        block = Block(
+            _pad(embeddings[rows], 0),
+            _pad(np.searchsorted(pids, query.pids[rows]).astype(np.int32), -1),
+            _pad(query.cameras[rows].astype(np.int32), 0),
+            _table(matches),
+        )
+        counts = count(
+            block,
+            shards,
+            mesh=mesh,
+            mask=protocol.mask,
+            cmc=protocol.cmc,
+            identities=_bucket(len(pids)),
+        )
+        positives = np.array([len(each) for each in matches])
+        return _score_block(jax.device_get(counts), positives, protocol)
+
+    return rank
+
+
+def _score_block(
+    counts: dict[str, np.ndarray], positives: np.ndarray, protocol: Protocol
+) -> QueryScores:
+    n = len(positives)
+    closer = counts["closer"].T[:n].astype(np.int64)
+    k = np.arange(1, closer.shape[1] + 1)
+    # Matches in the order of their distances have their counts in ascending order.
+    closer = np.sort(np.where(k <= positives[:, None], closer, np.iinfo(np.int32).max), axis=1)
+    scores = score_ranks(closer + k, positives, truncate=protocol.rank_truncate)
+    if protocol.cmc == "identity":
+        first = counts["ahead"][:n, None] + 1
+        return dataclasses.replace(scores, cmc=first <= np.arange(1, CMC_RANKS + 1))
+    if protocol.cmc == "single_shot":
+        by_identity, visible = counts["by_identity"], counts["visible"]
+        each = [
+            single_shot_cmc(by_identity[:p, :, q], visible[:, q]) for q, p in enumerate(positives)
+        ]
+        return dataclasses.replace(scores, cmc=np.stack(each))
+    return scores
+
+
+def _table(matches: list[np.ndarray]) -> np.ndarray:
+    """Gallery rows of the matches as one table ``[K, B]``, -1 where a query has fewer than K."""
+    table = np.full((BLOCK, _bucket(max(map(len, matches)))), -1, np.int32)
+    for row, each in zip(table, matches, strict=False):
+        row[: len(each)] = each
+    return table.T
+
+
+def _bucket(size: int) -> int:
+    """Rounds up to a power of two, so that few shapes are compiled."""
+    return max(16, 1 << (size - 1).bit_length())
+
+
+def _pad(values: np.ndarray, fill: int) -> np.ndarray:
+    widths = ((0, BLOCK - len(values)),) + ((0, 0),) * (values.ndim - 1)
+    return np.pad(values, widths, constant_values=fill)

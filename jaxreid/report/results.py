@@ -1,0 +1,195 @@
+"""The numbers of a run: `results.json`, the terminal table, the environment.
+
+An *arm* is one way of training on one budget: `{name: {"rank-1": 0.512, "mAP": 0.304, ...}}`, with
+scores as fractions. The arms named `baseline` and `oracle` span the gap that the others try to
+close.
+"""
+
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxreid.report.files import write_atomically
+
+BASELINE = "baseline"
+ORACLE = "oracle"
+SCORES: Mapping[str, str] = {
+    "rank-1": "rank-1",
+    "rank-5": "rank-5",
+    "rank-10": "rank-10",
+    "mAP": "mAP",
+    "mAP_trapezoid": "mAP (trapezoid)",
+    "mINP": "mINP",
+}
+GAP_SCORES = ("rank-1", "mAP")
+
+Arms = Mapping[str, Mapping[str, Any]]
+
+
+def write_results(path: str | os.PathLike[str], results: Mapping[str, Any]) -> None:
+    """Writes `results` as canonical JSON: sorted keys, two-space indent, one final newline.
+
+    Args:
+        path: The file to make or replace, atomically.
+        results: Nested mappings with text keys, sequences, text, booleans, None, and numbers;
+            NumPy and JAX scalars and arrays become plain numbers and lists.
+
+    Raises:
+        ValueError: A number is NaN or infinite, a key is not text, or a value has no JSON form; the
+            message names the place.
+    """
+    plain = _plain(results, "results")
+    text = json.dumps(plain, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    write_atomically(path, f"{text}\n".encode())
+
+
+def _plain(value: Any, place: str) -> Any:
+    """`value` in JSON's own types; `place` is how messages call it."""
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        value = np.asarray(value).tolist()
+    if isinstance(value, Mapping):
+        wrong = [key for key in value if not isinstance(key, str)]
+        if wrong:
+            raise ValueError(f"{place} has the key {wrong[0]!r}; JSON keys must be text.")
+        return {key: _plain(item, f"{place}[{key!r}]") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{place}[{index}]") for index, item in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{place} is {value}; results must be finite. Leave the key out instead.")
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ValueError(f"{place} is a {type(value).__name__}, which has no JSON form.")
+
+
+def check_arms(arms: Arms) -> None:
+    """Raises ValueError naming the arm and score where one is not a fraction in [0, 1]."""
+    for arm, scores in arms.items():
+        for key in SCORES.keys() & scores.keys():
+            if not 0 <= scores[key] <= 1:  # also false for NaN
+                raise ValueError(
+                    f"Arm {arm!r}: {key} is {scores[key]}; scores are fractions from 0 to 1."
+                )
+
+
+def best(arms: Arms) -> dict[str, float]:
+    """The highest value of each score among the competing arms.
+
+    The oracle is a bound and does not compete. With fewer than two competitors nothing is best.
+    """
+    rivals = {arm: scores for arm, scores in arms.items() if arm != ORACLE}
+    if len(rivals) < 2:
+        return {}
+    return {
+        key: max(scores[key] for scores in rivals.values() if key in scores)
+        for key in shown(rivals)
+    }
+
+
+def gap_closed(arms: Arms) -> dict[str, dict[str, float]]:
+    """The fraction of the gap between baseline and oracle that each other arm closes.
+
+    `(arm - baseline) / (oracle - baseline)` for rank-1 and mAP: 0 is the baseline, 1 the oracle;
+    below 0 the arm harms.
+
+    Args:
+        arms: Scores by arm.
+
+    Returns:
+        `{arm: {score: fraction}}`, empty unless both `baseline` and `oracle` are there. A score is
+        left out where the oracle is not above the baseline: there is no gap to close.
+    """
+    if not {BASELINE, ORACLE} <= arms.keys():
+        return {}
+    low, high = arms[BASELINE], arms[ORACLE]
+    keys = [k for k in GAP_SCORES if k in low and k in high and high[k] > low[k]]
+    closed = {
+        arm: {k: (scores[k] - low[k]) / (high[k] - low[k]) for k in keys if k in scores}
+        for arm, scores in arms.items()
+        if arm not in (BASELINE, ORACLE)
+    }
+    return {arm: fractions for arm, fractions in closed.items() if fractions}
+
+
+def percent(score: float | None, spread: float | None = None) -> str:
+    """A fraction as percent with one decimal, `85.7` or `85.7 ±0.4`; a dash for None."""
+    if score is None:
+        return "–"
+    return f"{100 * score:.1f}" + (f" ±{100 * spread:.1f}" if spread is not None else "")
+
+
+def table(arms: Arms, spread: Arms | None = None) -> str:
+    """The scores as aligned text for a terminal, in percent.
+
+    Args:
+        arms: Scores by arm, as fractions; only the keys of `SCORES` are shown.
+        spread: Standard deviations over seeds, with the same keys where known.
+
+    Returns:
+        A header, one line per arm and, where baseline and oracle exist, one line per other arm with
+        the fraction of the gap that it closes. No final newline.
+
+    Raises:
+        ValueError: A score or spread is not a fraction; the message names it.
+    """
+    check_arms(arms)
+    check_arms(spread or {})
+    gaps = [
+        f"gap closed by {arm}: " + ", ".join(f"{percent(v)} % of {k}" for k, v in closed.items())
+        for arm, closed in gap_closed(arms).items()
+    ]
+    return "\n".join([*_aligned(cells(arms, spread)), *gaps])
+
+
+def shown(arms: Arms) -> list[str]:
+    """The keys of `SCORES` that any arm has, in their order."""
+    return [key for key in SCORES if any(key in scores for scores in arms.values())]
+
+
+def cells(arms: Arms, spread: Arms | None = None) -> list[list[str]]:
+    """The table as text: a header, then one row per arm; see `table`."""
+    keys = shown(arms)
+    rows = [["arm", *(SCORES[key] for key in keys)]]
+    for arm, scores in arms.items():
+        deviations = (spread or {}).get(arm, {})
+        rows.append([arm, *(percent(scores.get(key), deviations.get(key)) for key in keys)])
+    return rows
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Columns padded to equal width, the first to the left and the rest to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join(
+            [line[0].ljust(widths[0])]
+            + [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+        ).rstrip()
+        for line in lines
+    ]
+
+
+def environment() -> dict[str, str | int]:
+    """Versions, devices and platform of this process; nothing that names a host, user or path."""
+    packages = (
+        "jax",
+        "jaxlib",
+        "flax",
+        "optax",
+        "orbax-checkpoint",
+        "numpy",
+        "tensorflow-datasets",
+    )
+    return {
+        "python": platform.python_version(),
+        **{package: metadata.version(package) for package in packages},
+        "device": jax.devices()[0].device_kind,
+        "devices": jax.device_count(),
+        "processes": jax.process_count(),
+        "platform": f"{platform.system()} {platform.machine()}",
+    }

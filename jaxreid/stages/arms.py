@@ -1,0 +1,82 @@
+"""One arm of an experiment: train a re-ID network, embed query and gallery, score."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxreid.evaluation import Embedded, Scores, evaluate
+from jaxreid.stages import reid
+from jaxreid.stages.sets import Generated, Sets
+from jaxreid.training import Every, run_once
+
+
+class Arm(NamedTuple):
+    """What an arm leaves: its name and directory, its scores, the embeddings they come from."""
+
+    name: str
+    directory: Path
+    scores: Scores
+    query: Embedded
+    gallery: Embedded
+
+
+def run_arm(
+    workdir: Path,
+    data: Sets,
+    name: str,
+    settings: reid.Settings,
+    *,
+    seed: int,
+    every: Every,
+    loss: reid.ReidLoss = reid.identity_loss,
+    loss_options: Mapping[str, Any] | None = None,
+    generated: Generated | None = None,
+) -> Arm:
+    """Trains and scores one arm below ``workdir``, once; a finished arm is read back.
+
+    Args:
+        workdir: of the whole run.
+        data: training, query and gallery images.
+        name: of the arm; its directory is ``reid_<name>``.
+        settings: of the re-ID network.
+        seed: of the arm.
+        every: how often to log and save.
+        loss: see ``reid.train``; called with ``loss_options`` as keywords.
+        loss_options: plain values, part of the arm's settings.
+        generated: see ``reid.train``.
+    """
+    directory, options = workdir / f"reid_{name}", dict(loss_options or {})
+    tests = {"query": data.query, "gallery": data.gallery}
+
+    def make() -> None:
+        model = reid.train(
+            directory,
+            data.train,
+            settings,
+            seed=seed,
+            every=every,
+            loss=partial(loss, **options),
+            generated=generated.split if generated else None,
+        )
+        for split_name, split in tests.items():
+            embedded = reid.embed(model, split, settings.batch)
+            np.save(directory / f"{split_name}.npy", embedded.embeddings)
+
+    determined_by = {
+        "reid": asdict(settings),
+        "loss": options,
+        "seed": seed,
+        "data": data.made_by,
+        "size": list(data.train.size),
+        "generated": generated.made_by if generated else "",
+    }
+    run_once(directory, determined_by, make)
+    query, gallery = (
+        Embedded(np.load(directory / f"{split_name}.npy"), split.pids, split.cameras)
+        for split_name, split in tests.items()
+    )
+    return Arm(name, directory, evaluate(query, gallery), query, gallery)

@@ -1,0 +1,252 @@
+"""Two-way translators: one CycleGAN per pair of styles, all pairs trained as one program."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxreid import losses
+from jaxreid.data import Split, augment, prefetch, unpaired
+from jaxreid.nets.cyclegan import PatchGAN, ResnetGenerator
+from jaxreid.report import figures
+from jaxreid.stages.sets import Sets, Translate, Translators
+from jaxreid.training import Aux, Every, Phase, State, alternate, create, fit, run_once
+from jaxreid.training.pool import empty_pool, exchange
+from jaxreid.training.workdir import fingerprint
+
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One CycleGAN.
+
+    Attributes:
+        width: channels of the first layer, of generators and discriminators (64 in the paper).
+        blocks: residual blocks of a generator (9 at 256 rows, 6 at 128).
+        patch_layers: stride-2 layers of the discriminators; 3 judge patches of 70 x 70.
+        dropout: inside residual blocks while training; 0.5 in CamStyle's scripts, by omission.
+        batch: images of each style per step.
+        margin: images are loaded this much larger than they are cropped to (286/256 - 1).
+        cycle_weight: weight of the cycle loss.
+        identity_weight: weight of the identity-mapping loss.
+        pool: capacity of the image pools.
+        rate: Adam's learning rate, for generators and discriminators alike.
+        epochs: at the full rate.
+        decay_epochs: at a rate that falls linearly; an epoch is the mean over the pairs of the
+            larger of their two sets.
+    """
+
+    width: int
+    blocks: int
+    patch_layers: int
+    dropout: float
+    batch: int
+    margin: float
+    cycle_weight: float
+    identity_weight: float
+    pool: int
+    rate: float
+    epochs: int
+    decay_epochs: int
+
+
+def phases(settings: Settings, size: tuple[int, int]) -> list[Phase]:
+    """CycleGAN's two turns: both generators, then both discriminators on pooled fakes.
+
+    ``G`` maps style A to B and ``F`` back; ``DA`` and ``DB`` judge the style in their name.
+    ``batch['a'], batch['b']``: uint8 ``[B, h, w, 3]``, somewhat larger than ``size``.
+
+    References:
+        Zhu et al., ICCV 2017; objective of the public code that CamStyle's images were made with.
+    """
+    generator, judge = _networks(settings)
+
+    def generators(nets, batch, memo, key):
+        k_a, k_b, k_g, k_f, k_fg, k_gf = jax.random.split(key, 6)
+        a, b = _augmented(k_a, batch["a"], size), _augmented(k_b, batch["b"], size)
+
+        def translate(name, images, key):
+            variables = {"params": nets[name].params}
+            return generator.apply(variables, images, train=True, rngs={"dropout": key})
+
+        # Instance norm treats images one by one, so two batches may share a call.
+        fake_b, same_b = jnp.split(translate("G", jnp.concatenate([a, b]), k_g), 2)
+        fake_a, same_a = jnp.split(translate("F", jnp.concatenate([b, a]), k_f), 2)
+        back_a, back_b = translate("F", fake_b, k_fg), translate("G", fake_a, k_gf)
+        score_a = judge.apply({"params": nets["DA"].params}, fake_a)
+        score_b = judge.apply({"params": nets["DB"].params}, fake_b)
+        adversarial = losses.lsgan_generator(score_a).mean() + losses.lsgan_generator(score_b).mean()
+        cycle = losses.cycle(a, back_a).mean() + losses.cycle(b, back_b).mean()
+        identity = (
+            losses.identity_mapping(a, same_a).mean() + losses.identity_mapping(b, same_b).mean()
+        )
+        terms = {
+            "g_adversarial": adversarial,
+            "g_cycle": settings.cycle_weight * cycle,
+            "g_identity": settings.identity_weight * identity,
+        }
+        memo = {"a": a, "b": b, "fake_a": fake_a, "fake_b": fake_b}
+        return sum(terms.values()), Aux(terms, memo)
+
+    def discriminators(nets, batch, memo, key):
+        terms, pools = {}, {}
+        for style, k in zip("ab", jax.random.split(key), strict=True):
+            pools[f"pool_{style}"], fake = exchange(memo[f"pool_{style}"], k, memo[f"fake_{style}"])
+            both = jnp.concatenate([memo[style], fake])
+            scores = judge.apply({"params": nets[f"D{style.upper()}"].params}, both)
+            real, fake = jnp.split(scores, 2)
+            terms[f"d_{style}"] = losses.lsgan_discriminator(real, fake).mean()
+        return sum(terms.values()), Aux(terms, pools)
+
+    return [Phase(("G", "F"), generators), Phase(("DA", "DB"), discriminators)]
+
+
+def schedule(settings: Settings, steps_per_epoch: int) -> Callable[[Any], jax.Array]:
+    """The code's rate: factor ``1 - max(0, e + 2 - epochs) / (decay_epochs + 1)`` in epoch e."""
+
+    def rate(step):
+        epoch = step // steps_per_epoch
+        late = jnp.maximum(0, epoch + 2 - settings.epochs)
+        return settings.rate * (1.0 - late / (settings.decay_epochs + 1))
+
+    return rate
+
+
+def train(
+    directory: Path,
+    data: Sets,
+    pairs: Sequence[tuple[int, int]],
+    settings: Settings,
+    *,
+    seed: int,
+    every: Every,
+) -> Translators:
+    """Trains one CycleGAN per pair of cameras.
+
+    Args:
+        directory: for checkpoints, metrics and sample grids, one folder per group of pairs.
+        data: its training images are used, without their identities.
+        pairs: cameras ``(a, b)``.
+        settings: see ``Settings``.
+        seed: of initialisation, batches and augmentation.
+        every: how often to log, save and sample.
+
+    Returns:
+        Translators for every ordered pair.
+    """
+    real = data.train
+    styles = {c: real.take(np.flatnonzero(real.cameras == c)) for c in sorted({*sum(pairs, ())})}
+    translators: dict[tuple[int, int], Translate] = {}
+    fingerprints = []
+    for group in groups(pairs):
+        name = f"pair_{group[0][0] + 1}_{group[0][1] + 1}"
+        name += f"_and_{len(group) - 1}_more" if len(group) > 1 else ""
+        # Called again, a finished training only reads its last checkpoint.
+        state = cache(partial(_train_group, directory / name, styles, group, settings, seed, every))
+        made_by = {"gan": asdict(settings), "pairs": group, "seed": seed, "data": data.made_by}
+        fingerprints.append(run_once(directory / name, made_by, state))
+        translators |= _translators(state, group, settings)
+    return Translators(translators, fingerprint({"trained": fingerprints}))
+
+
+def groups(pairs: Sequence[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+    """Which pairs train together as one batched program, split over the devices.
+
+    Batched over models a convolution becomes a grouped one, which accelerators run well and the
+    CPU an order of magnitude too slowly: there each device takes one pair at a time. The last
+    group is filled up with repeated pairs, since groups split evenly over the devices.
+    """
+    share = 1 if jax.default_backend() == "cpu" else -(-len(pairs) // jax.device_count())
+    size = share * jax.device_count()
+    filled = [pairs[i % len(pairs)] for i in range(-(-len(pairs) // size) * size)]
+    return [filled[i : i + size] for i in range(0, len(filled), size)]
+
+
+def _train_group(directory, styles, pairs, settings, seed, every) -> State:
+    size = styles[pairs[0][0]].size
+    draws = [
+        unpaired(len(styles[a]), len(styles[b]), settings.batch, seed=(seed, a, b))
+        for a, b in pairs
+    ]
+    epoch = max(1, round(float(np.mean([draw.steps_per_epoch for draw in draws]))))
+    turns, rate = phases(settings, size), schedule(settings, epoch)
+    tx = {name: optax.adam(rate, b1=0.5, b2=0.999) for name in ("G", "F", "DA", "DB")}
+    keys = [jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), a), b) for a, b in pairs]
+    loaded = {c: s.resized(_larger(size, settings.margin)) for c, s in styles.items()}
+
+    def batch(step: int) -> dict[str, np.ndarray]:
+        rows = [draw(step) for draw in draws]
+        return {
+            "a": np.stack([loaded[a].images(r) for (a, _), (r, _) in zip(pairs, rows, strict=True)]),
+            "b": np.stack([loaded[b].images(r) for (_, b), (_, r) in zip(pairs, rows, strict=True)]),
+        }
+
+    return fit(
+        jax.jit(lambda: jax.vmap(lambda key: _init(key, tx, settings, size))(jnp.stack(keys))),
+        jax.vmap(alternate(turns, tx)),
+        lambda start, stop: prefetch(batch, start, stop),
+        steps=epoch * (settings.epochs + settings.decay_epochs),
+        directory=directory,
+        every=every,
+        sample=lambda state, step: _sample(directory, state, step, styles, pairs, settings),
+        models=len(pairs),
+    )
+
+
+def _init(key, tx, settings, size) -> State:
+    generator, judge = _networks(settings)
+    keys = dict(zip(tx, jax.random.split(key, len(tx)), strict=True))
+    blank = jnp.zeros((1, *size, 3))
+    nets = {n: (judge if n[0] == "D" else generator).init(keys[n], blank) for n in tx}
+    pools = {f"pool_{s}": empty_pool(settings.pool, (*size, 3)) for s in "ab"}
+    return create(jax.random.fold_in(key, 0), nets, tx, pools)
+
+
+def _translators(
+    state: Callable[[], State], pairs: Sequence[tuple[int, int]], settings: Settings
+) -> dict[tuple[int, int], Translate]:
+    generator, _ = _networks(settings)
+
+    @jax.jit
+    def apply(params, images):
+        return augment.to_uint8(generator.apply({"params": params}, augment.to_float(images)))
+
+    def translator(name: str, model: int) -> Translate:
+        def translate(split: Split, rows: np.ndarray) -> np.ndarray:
+            params = jax.tree.map(lambda x: x[model], state().nets[name].params)
+            return np.asarray(apply(params, split.images(rows)))
+
+        return translate
+
+    forward = {(a, b): translator("G", i) for i, (a, b) in enumerate(pairs)}
+    return forward | {(b, a): translator("F", i) for i, (a, b) in enumerate(pairs)}
+
+
+def _networks(settings: Settings) -> tuple[ResnetGenerator, PatchGAN]:
+    generator = ResnetGenerator(settings.width, settings.blocks, dropout=settings.dropout)
+    return generator, PatchGAN(settings.width, settings.patch_layers)
+
+
+def _augmented(key: jax.Array, images: jax.Array, size: tuple[int, int]) -> jax.Array:
+    k_crop, k_flip = jax.random.split(key)
+    return augment.flip(k_flip, augment.random_crop(k_crop, augment.to_float(images), size))
+
+
+def _larger(size: tuple[int, int], margin: float) -> tuple[int, int]:
+    return round(size[0] * (1 + margin)), round(size[1] * (1 + margin))
+
+
+def _sample(directory, state, step, styles, pairs, settings) -> None:
+    rows = np.arange(2)
+    translators = _translators(lambda: state, pairs, settings)
+    real = {camera: styles[camera].images(rows) for camera in sorted({*sum(pairs, ())})}
+    fake = {(a, b): make(styles[a], rows) for (a, b), make in translators.items()}
+    path = directory / "samples" / f"step_{step:06d}.png"
+    path.parent.mkdir(exist_ok=True)
+    figures.write_png(path, figures.translation_grid(real, fake, scale=2))

@@ -1,0 +1,58 @@
+"""Generated sets: every image of a split in every other style, as records on disk."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from jaxreid import data as records
+from jaxreid.data.joined import concatenate
+from jaxreid.stages.sets import Generated, Sets, Translators
+from jaxreid.training import run_once
+from jaxreid.training.workdir import fingerprint
+
+
+def every_camera(
+    directory: Path, data: Sets, translators: Translators, *, batch: int = 64
+) -> Generated:
+    """Translates every training image by every translator that starts at its camera.
+
+    Args:
+        directory: one part per ordered pair goes below; finished parts are not made again.
+        data: its training images are translated; identity and camera go over to the results.
+        translators: from camera to camera.
+        batch: images per call.
+
+    Returns:
+        The generated set: ``styles`` holds the target camera, ``sources`` the name translated from.
+    """
+    real, parts, made = data.train, [], []
+    for (source, target), translate in sorted(translators.between.items()):
+        part = directory / f"c{source + 1}_to_c{target + 1}"
+        rows = np.flatnonzero(real.cameras == source)
+
+        def make(part=part, rows=rows, target=target, translate=translate) -> None:
+            made_here = _records(real, rows, target, translate, batch)
+            records.write_generated(part / "records", {"train": made_here})
+
+        made.append(run_once(part, {"translator": translators.made_by}, make))
+        parts.append(records.load(part / "records", real.size)["train"])
+    return Generated(concatenate(parts), fingerprint({"parts": made, "name": directory.name}))
+
+
+def _records(real, rows, target, translate, batch) -> Iterator[records.Record]:
+    for start in range(0, len(rows), batch):
+        picked = rows[start : start + batch]
+        # Filled up with repeats, so that one compiled program serves all batches.
+        images = translate(real, np.resize(picked, batch))
+        for row, image in zip(picked, images[: len(picked)], strict=True):
+            name = real.names[row]
+            yield records.generated(
+                image,
+                pid=int(real.pids[row]),
+                camera=int(real.cameras[row]),
+                domain="generated",
+                name=f"{Path(name).stem}_fake_to{target + 1}.png",
+                source=name,
+                style=target,
+            )

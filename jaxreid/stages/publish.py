@@ -1,0 +1,179 @@
+"""The end of a run: ``results.json``, ``report.html``, and a table in the terminal."""
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxreid.data import Split
+from jaxreid.evaluation import CameraPairs, camera_pairs, query_scores, top_ranked
+from jaxreid.report import charts, figures, html, results
+from jaxreid.stages.arms import Arm
+from jaxreid.stages.sets import Generated, Sets
+from jaxreid.training.metrics import read_lines
+
+
+def publish(
+    workdir: Path,
+    config: Mapping[str, Any],
+    data: Sets,
+    arms: Sequence[Arm],
+    generated: Generated | None = None,
+) -> dict[str, Any]:
+    """Writes the results of a run and prints their table.
+
+    Args:
+        workdir: of the run; ``results.json`` and ``report.html`` go here.
+        config: the whole configuration.
+        data: what was trained and tested on.
+        arms: in the order of the table; the arm named like the system heads the report, the last
+            one does where there is none.
+        generated: the system's generated set, for the translation grid.
+
+    Returns:
+        What ``results.json`` holds: equal runs give equal files.
+    """
+    shown = next((arm for arm in arms if arm.name == config["system"]), arms[-1])
+    pairs = camera_pairs(shown.query, shown.gallery)
+    scores = {arm.name: arm.scores.to_dict() for arm in arms}
+    found = {
+        "system": config["system"],
+        "arms": scores,
+        "camera_pairs": {shown.name: pairs.to_dict()},
+        "data": _counts(data),
+        "settings": dict(config),
+        "environment": results.environment(),
+    }
+    results.write_results(workdir / "results.json", found)
+    report = html.Report(
+        title=f"jaxreid: {config['system']} on {config['data']['name']}",
+        summary=_summary(config, data),
+        command=shlex.join(["python", *sys.argv]),
+        arms=scores,
+        system=shown.name,
+        protocol=shown.scores.to_dict()["protocol"],
+        curves=_curves(workdir),
+        matrices=_matrices(pairs, shown.name),
+        figures=_pictures(shown, data, generated),
+        data=_counts(data),
+        settings=dict(config),
+        environment=found["environment"],
+    )
+    html.write(workdir / "report.html", report)
+    print(f"\n{results.table(scores)}\n\nreport: {workdir / 'report.html'}", flush=True)
+    return found
+
+
+def _summary(config: Mapping[str, Any], data: Sets) -> str:
+    place = {
+        "world": "Trained and tested on pictures of the synthetic world: rendered people.",
+    }.get(config["data"]["name"], f"Trained and tested on {config['data']['name']}.")
+    return (
+        f"{place} {len(data.train)} training images of {len(np.unique(data.train.pids))} "
+        f"identities, {len(data.query)} queries, seed {config['seed']}. One run: "
+        "differences of a few points mean nothing without several seeds."
+    )
+
+
+def _counts(data: Sets) -> dict[str, dict[str, int]]:
+    splits = {"train": data.train, "query": data.query, "gallery": data.gallery}
+    return {
+        name: {
+            "images": len(split),
+            "identities": len(np.unique(split.pids[split.pids > 0])),
+            "cameras": len(np.unique(split.cameras)),
+        }
+        for name, split in splits.items()
+    }
+
+
+def _curves(workdir: Path) -> list[str]:
+    drawn = []
+    for path in sorted(workdir.glob("**/metrics.jsonl")):
+        lines = read_lines(path)
+        steps = np.array([line["step"] for line in lines])
+        names = [name for name in lines[0] if name != "step"] if lines else []
+        series = {n: (steps, np.array([line[n] for line in lines])) for n in names}
+        title = str(path.parent.relative_to(workdir))
+        drawn.append(charts.line_chart(series, title, "step", "loss"))
+    return drawn
+
+
+def _matrices(pairs: CameraPairs, arm: str) -> list[str]:
+    rows = [f"camera {c + 1}" for c in pairs.query_cameras]
+    columns = [f"camera {c + 1}" for c in pairs.gallery_cameras]
+    tables = {"rank-1": pairs.rank1, "mAP": pairs.mean_ap}
+    return [
+        charts.matrix_chart(
+            values, rows, columns, f"{name}, {arm}", row_title="query", col_title="gallery"
+        )
+        for name, values in tables.items()
+    ]
+
+
+def _pictures(arm: Arm, data: Sets, generated: Generated | None) -> list[html.Figure]:
+    drawn = []
+    if generated is not None:
+        drawn.append(
+            html.Figure(
+                "Each camera to each",
+                "Rows: training images of a camera, framed on the diagonal. "
+                "Columns: the camera whose style the translator gave them.",
+                _translations(data.train, generated.split),
+            )
+        )
+    drawn.append(
+        html.Figure(
+            "Best, median and worst queries",
+            f"Ranked by average precision of the arm {arm.name}; green frames are right.",
+            _ranked(arm, data),
+        )
+    )
+    return drawn
+
+
+def _translations(real: Split, generated: Split, count: int = 2) -> np.ndarray:
+    rows = {c: np.flatnonzero(real.cameras == c)[:count] for c in np.unique(real.cameras).tolist()}
+    at = {
+        (source, int(style)): row
+        for row, (source, style) in enumerate(zip(generated.sources, generated.styles, strict=True))
+    }
+    fake = {
+        (a, b): generated.images(np.array([at[real.names[row], b] for row in picked]))
+        for a, picked in rows.items()
+        for b in rows
+        if a != b
+    }
+    return figures.translation_grid({c: real.images(r) for c, r in rows.items()}, fake, scale=2)
+
+
+def _ranked(arm: Arm, data: Sets, count: int = 3, depth: int = 8) -> np.ndarray:
+    precision = query_scores(arm.query, arm.gallery).ap
+    order = np.flatnonzero(~np.isnan(precision))
+    order = order[np.argsort(-precision[order], kind="stable")]
+    middle = max(0, len(order) // 2 - count // 2)
+    picked = {
+        "best": order[:count],
+        "median": order[middle : middle + count],
+        "worst": order[::-1][:count],
+    }
+    lists = []
+    for label, queries in picked.items():
+        ranked = top_ranked(arm.query, arm.gallery, queries, depth)
+        for query, rows, distances, right in zip(
+            queries, ranked.rows, ranked.distances, ranked.right, strict=True
+        ):
+            there = rows >= 0
+            lists.append(
+                figures.RankedList(
+                    f"{label}, AP {precision[query]:.0%}",
+                    data.query.images(np.array([query]))[0],
+                    data.gallery.images(rows[there]),
+                    distances[there],
+                    right[there],
+                )
+            )
+    return figures.ranked_lists(lists, scale=2)

@@ -1,0 +1,236 @@
+"""Re-ID training, embedding and scoring: one arm of an experiment."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxreid import losses
+from jaxreid.data import Split, augment, labels, prefetch, shuffled, stream
+from jaxreid.evaluation import Embedded
+from jaxreid.nets.heads import HEADS, ReID
+from jaxreid.nets.resnet import ResNet
+from jaxreid.training import Aux, Every, Phase, State, alternate, create, fit
+
+Outputs = Mapping[str, jax.Array]
+Forward = Callable[[Any, jax.Array, jax.Array], tuple[Outputs, Any]]
+Terms = dict[str, jax.Array]
+ReidLoss = Callable[[Forward, Any, Mapping[str, jax.Array], jax.Array], tuple[Terms, Any]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One re-ID network and its training.
+
+    Attributes:
+        depth: of the ResNet: 18, 34 or 50.
+        width: channels of its stem (64 in the paper).
+        stem: ``imagenet`` or ``small``.
+        last_stride: stride of its last stage, 2 or 1.
+        head: ``direct``, ``fc1024`` or ``bnneck``.
+        pretrained: path of backbone weights as ``.npz``, or empty.
+        batch: real images per step.
+        generated_batch: generated images per step, where there are any.
+        epochs: passes over the real images.
+        rate: learning rate of the backbone; SGD, Nesterov momentum 0.9.
+        head_rate: learning rate of the head.
+        decay_every: epochs after which both fall to a tenth.
+        weight_decay: on every parameter, coupled.
+        crop: ``resized`` (CamStyle) or ``pad`` (``pad`` pixels of black, then a random crop).
+        pad: see ``crop``.
+        erasing: probability of random erasing, 0 for none.
+        jitter: strength of colour jitter, 0 for none.
+    """
+
+    depth: int
+    width: int
+    stem: str
+    last_stride: int
+    head: str
+    pretrained: str
+    batch: int
+    generated_batch: int
+    epochs: int
+    rate: float
+    head_rate: float
+    decay_every: int
+    weight_decay: float
+    crop: str
+    pad: int
+    erasing: float
+    jitter: float
+
+    def __post_init__(self):
+        """Refuses values that nothing stands behind."""
+        for name, known in {
+            "stem": ("imagenet", "small"),
+            "head": tuple(HEADS),
+            "crop": ("resized", "pad"),
+            "depth": (18, 34, 50),
+            "last_stride": (1, 2),
+        }.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"reid.{name} is {getattr(self, name)!r}; choose one of {known}")
+
+
+class Model(NamedTuple):
+    """A trained re-ID network."""
+
+    net: ReID
+    variables: Mapping[str, Any]
+
+
+def identity_loss(forward: Forward, stats: Any, batch, key: jax.Array) -> tuple[Terms, Any]:
+    """The IDE baseline: mean cross-entropy over identities with one-hot labels."""
+    outputs, stats = forward(stats, batch["image"], key)
+    targets = losses.smooth_labels(batch["label"], outputs["logits"].shape[-1])
+    return {"identity": losses.cross_entropy(outputs["logits"], targets).mean()}, stats
+
+
+def train(
+    directory: Path,
+    real: Split,
+    settings: Settings,
+    *,
+    seed: int,
+    every: Every,
+    loss: ReidLoss = identity_loss,
+    generated: Split | None = None,
+) -> Model:
+    """Trains a re-ID network.
+
+    Args:
+        directory: for checkpoints and metrics.
+        real: training images; labels are positions among their sorted identities.
+        settings: see ``Settings``.
+        seed: of initialisation, batches, augmentation and dropout.
+        every: how often to log and save.
+        loss: ``loss(forward, stats, batch, key) -> (terms, stats)``; the sum of terms is
+            minimised. ``forward(stats, images, key)`` runs the network in training mode.
+            ``batch`` has ``image`` and ``label``, and from ``generated`` the same two with the
+            prefix ``generated_``; images are augmented floats.
+        generated: images made from ``real``, of the same identities; a stream of its own that
+            runs on over epochs.
+    """
+    net = build(settings, len(np.unique(real.pids)))
+    plan = shuffled(len(real), settings.batch, seed)
+    sources = {"": (real, labels(real.pids), plan)}
+    if generated is not None:
+        identities = np.searchsorted(np.unique(real.pids), generated.pids)
+        draws = stream(len(generated), settings.generated_batch, (seed, 1))
+        sources["generated_"] = (generated, identities, draws)
+
+    def batch(step: int) -> dict[str, np.ndarray]:
+        arrays = {}
+        for prefix, (split, identities, draw) in sources.items():
+            rows = draw(step)
+            arrays[prefix + "image"] = split.images(rows)
+            arrays[prefix + "label"] = identities[rows].astype(np.int32)
+        return arrays
+
+    tx = {"reid": optimiser(settings, plan.steps_per_epoch)}
+
+    def init() -> State:
+        key = jax.random.key(seed)
+        variables = jax.jit(net.init)(key, jnp.zeros((1, *real.size, 3)))
+        if settings.pretrained:
+            variables = load_pretrained(Path(settings.pretrained), variables)
+        return create(jax.random.fold_in(key, 0), {"reid": variables}, tx)
+
+    state = fit(
+        init,
+        alternate([phase(net, loss, settings)], tx),
+        lambda start, stop: prefetch(batch, start, stop),
+        steps=plan.steps_per_epoch * settings.epochs,
+        directory=directory,
+        every=every,
+    )
+    trained = state.nets["reid"]
+    return Model(net, {"params": trained.params, "batch_stats": trained.stats})
+
+
+def build(settings: Settings, identities: int) -> ReID:
+    """The network of ``settings`` for a number of training identities."""
+    backbone = ResNet(settings.depth, settings.width, settings.last_stride, settings.stem)
+    return ReID(backbone, HEADS[settings.head](identities))
+
+
+def phase(net: ReID, loss: ReidLoss, settings: Settings) -> Phase:
+    """Re-ID training as one phase: augment, run ``loss``, sum its terms."""
+
+    def turn(nets, batch, memo, key):
+        k_loss, k_augment = jax.random.split(key)
+        ready = dict(batch)
+        for i, name in enumerate(n for n in sorted(batch) if n.endswith("image")):
+            ready[name] = augmented(jax.random.fold_in(k_augment, i), batch[name], settings)
+
+        def forward(stats, images, key):
+            variables = {"params": nets["reid"].params, "batch_stats": stats}
+            outputs, updated = net.apply(
+                variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": key}
+            )
+            return outputs, updated["batch_stats"]
+
+        terms, stats = loss(forward, nets["reid"].stats, ready, k_loss)
+        return sum(terms.values()), Aux(terms, stats={"reid": stats})
+
+    return Phase(("reid",), turn)
+
+
+def augmented(key: jax.Array, images: jax.Array, settings: Settings) -> jax.Array:
+    """uint8 images to augmented floats: jitter, crop, flip, erasing, as far as asked for."""
+    k_jitter, k_crop, k_flip, k_erase = jax.random.split(key, 4)
+    x = augment.to_float(images)
+    if settings.jitter:
+        x = augment.colour_jitter(k_jitter, x, settings.jitter)
+    if settings.crop == "resized":
+        x = augment.resized_crop(k_crop, x)
+    elif settings.pad:
+        x = augment.pad_crop(k_crop, x, settings.pad)
+    x = augment.flip(k_flip, x)
+    if settings.erasing:
+        x = augment.random_erasing(k_erase, x, probability=settings.erasing)
+    return x
+
+
+def optimiser(settings: Settings, steps_per_epoch: int) -> optax.GradientTransformation:
+    """SGD with Nesterov momentum, the head at its own rate, both x 0.1 every ``decay_every``."""
+
+    def sgd(rate: float) -> optax.GradientTransformation:
+        boundaries = range(settings.decay_every, settings.epochs, settings.decay_every)
+        falls = optax.piecewise_constant_schedule(
+            rate, {epoch * steps_per_epoch: 0.1 for epoch in boundaries}
+        )
+        return optax.chain(
+            optax.add_decayed_weights(settings.weight_decay),
+            optax.sgd(falls, momentum=0.9, nesterov=True),
+        )
+
+    parts = {"backbone": sgd(settings.rate), "head": sgd(settings.head_rate)}
+
+    def part(params):
+        return {name: jax.tree.map(lambda _, name=name: name, tree) for name, tree in params.items()}
+
+    return optax.partition(parts, part)
+
+
+def embed(model: Model, split: Split, batch: int) -> Embedded:
+    """Test embeddings of every image of ``split``, in its order."""
+
+    @jax.jit
+    def apply(variables, images):
+        return model.net.apply(variables, augment.to_float(images))["test"]
+
+    rows = np.arange(len(split))
+    parts = []
+    for start in range(0, len(rows), batch):
+        # The last batch is filled up by repeating its first row, so that one program serves all.
+        picked = rows[start : start + batch]
+        filled = np.concatenate([picked, np.full(batch - len(picked), picked[0])])
+        parts.append(np.asarray(apply(model.variables, split.images(filled)))[: len(picked)])
+    return Embedded(np.concatenate(parts), split.pids, split.cameras)

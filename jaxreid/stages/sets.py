@@ -1,0 +1,114 @@
+"""The data of a run: the embedded world or a set on disk, validated and turned into records."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxreid import data
+from jaxreid.data import Split
+from jaxreid.training import run_once
+from jaxreid.training.workdir import fingerprint
+
+Translate = Callable[[Split, np.ndarray], np.ndarray]
+
+
+class Translators(NamedTuple):
+    """Translators between the styles of a set.
+
+    Attributes:
+        between: ``between[source, target](split, rows)`` gives these images of camera ``source``
+            in the style of camera ``target``, uint8 ``[n, H, W, 3]``.
+        made_by: fingerprint of all that made them.
+    """
+
+    between: dict[tuple[int, int], Translate]
+    made_by: str
+
+
+class Generated(NamedTuple):
+    """A generated set and the fingerprint of all that made it."""
+
+    split: Split
+    made_by: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where pictures come from and how large they are on the device.
+
+    Attributes:
+        name: ``world``, or a layout of ``jaxreid.data`` (``market1501``, ...).
+        root: the set's official folder; unused by the world, which is drawn into the workdir.
+        height: rows of the pictures fed to the networks.
+        width: columns.
+        world: fields of ``world.Spec``.
+    """
+
+    name: str
+    root: str
+    height: int
+    width: int
+    world: Mapping[str, Any]
+
+
+class Sets(NamedTuple):
+    """Splits of one data set.
+
+    Attributes:
+        train: labelled training images.
+        query: test images that are looked for.
+        gallery: test images that are searched.
+        truth: for the world, its true translators from camera to camera, else None.
+        made_by: fingerprint of all this.
+    """
+
+    train: Split
+    query: Split
+    gallery: Split
+    truth: Translators | None
+    made_by: str
+
+
+def prepare(workdir: Path, settings: Settings) -> Sets:
+    """Draws or finds the pictures, checks them, writes records below ``workdir``, loads them."""
+    drawn = settings.name == "world"
+    root = workdir / "world" / "pictures" if drawn else Path(settings.root)
+    if drawn:
+        fields = dict(settings.world)
+        from jaxreid.data import world
+        spec = world.Spec(**fields)
+        source = run_once(root.parent, {"world": fields}, lambda: world.write(spec, root))
+    else:
+        source = _listing(settings.name, root)
+    records = workdir / "records"
+    made_by = run_once(
+        records,
+        {"layout": settings.name, "source": source},
+        lambda: data.prepare(settings.name, root, records / "tfds", allow_partial=True),
+    )
+    splits = data.load(records / "tfds", (settings.height, settings.width))
+    train, query, gallery = (splits[name] for name in ("train", "query", "gallery"))
+    truth = Translators(_truth(root, train), made_by) if drawn else None
+    return Sets(train, query, gallery, truth, made_by)
+
+
+def _listing(layout: str, root: Path) -> str:
+    """A fingerprint of the folder: names and sizes of all files that the layout lists."""
+    splits = data.scan(layout, root)
+    return fingerprint(
+        {name: [(e.name, e.path.stat().st_size) for e in found] for name, found in splits.items()}
+    )
+
+
+def _truth(root: Path, train: Split) -> dict[tuple[int, int], Translate]:
+    def restyle(target: int, split: Split, rows: np.ndarray) -> np.ndarray:
+        from jaxreid.data import world
+        names = [split.names[row] for row in rows]
+        return world.restyle(root, names, [target] * len(names))
+
+    cameras = np.unique(train.cameras).tolist()
+    return {(a, b): partial(restyle, b) for a in cameras for b in cameras if a != b}

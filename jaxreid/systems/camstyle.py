@@ -1,0 +1,62 @@
+"""CamStyle: every training image in the style of every other camera.
+
+Zhong, Zheng, Zheng, Li, Yang, "Camera Style Adaptation for Person Re-identification", CVPR 2018.
+One CycleGAN per camera pair translates each training image to all other cameras; a translated
+image keeps its identity, with a smoothed label that absorbs the noise of the translation.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxreid import losses
+from jaxreid.stages import cycle, generate, publish, reid, sets
+from jaxreid.stages.arms import run_arm
+from jaxreid.training import Every
+
+
+def camstyle_loss(forward, stats, batch, key, *, epsilon: float):
+    """Eq. 3 and 8: one-hot labels on real images, smoothed ones on their translations.
+
+    Two means, so a translated image weighs M / N times a real one; two passes, so that batch norm
+    sees each kind apart.
+    """
+    k_real, k_fake = jax.random.split(key)
+    real, stats = forward(stats, batch["image"], k_real)
+    fake, stats = forward(stats, batch["generated_image"], k_fake)
+    classes = real["logits"].shape[-1]
+    hard = losses.smooth_labels(batch["label"], classes)
+    soft = losses.smooth_labels(batch["generated_label"], classes, epsilon)
+    terms = {
+        "real": losses.cross_entropy(real["logits"], hard).mean(),
+        "fake": losses.cross_entropy(fake["logits"], soft).mean(),
+    }
+    return terms, stats
+
+
+def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
+    """Baselines, CycleGANs for all camera pairs, generated set, CamStyle, report."""
+    data = sets.prepare(workdir, sets.Settings(**config["data"]))
+    options, common = config["camstyle"], {"seed": config["seed"], "every": Every(**config["every"])}
+    plain = reid.Settings(**config["reid"])
+    jittered = replace(plain, jitter=options["jitter"])
+    smoothed = {"loss": camstyle_loss, "loss_options": {"epsilon": options["epsilon"]}}
+    train_and_score = partial(run_arm, workdir, data, **common)
+
+    arms = [train_and_score("baseline", plain), train_and_score("jitter", jittered)]
+    pairs = list(combinations(np.unique(data.train.cameras).tolist(), 2))
+    translators = cycle.train(
+        workdir / "cyclegan", data, pairs, cycle.Settings(**config["gan"]), **common
+    )
+    fakes = generate.every_camera(workdir / "generated", data, translators)
+    arms.append(train_and_score("camstyle", plain, generated=fakes, **smoothed))
+    if data.truth is not None:
+        truth = generate.every_camera(workdir / "truth", data, data.truth)
+        arms.append(train_and_score("oracle", plain, generated=truth, **smoothed))
+    return publish.publish(workdir, config, data, arms, fakes)

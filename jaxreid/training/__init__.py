@@ -1,0 +1,22 @@
+"""The training core: state, step builder, the one loop. It knows nothing of re-ID."""
+
+from jaxreid.training.loop import Every, Preempted, fit
+from jaxreid.training.mesh import make_mesh
+from jaxreid.training.state import Net, State, create
+from jaxreid.training.step import Aux, Phase, alternate
+from jaxreid.training.workdir import WorkdirError, run_once
+
+__all__ = [
+    "Aux",
+    "Every",
+    "Net",
+    "Phase",
+    "Preempted",
+    "State",
+    "WorkdirError",
+    "alternate",
+    "create",
+    "fit",
+    "make_mesh",
+    "run_once",
+]

@@ -1,0 +1,51 @@
+"""Orbax behind one door: save, restore the newest readable step, say what was skipped."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+
+class Checkpoints:
+    """Checkpoints of one training run, the two newest kept (the older one is the fall-back)."""
+
+    def __init__(self, directory: Path):
+        """Opens (and creates) ``directory``."""
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        options = ocp.CheckpointManagerOptions(preservation_policy=policies.LatestN(2))
+        self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
+
+    def save(self, step: int, state: Any) -> None:
+        """Starts writing ``state`` as of ``step``; a step already on disk is left alone."""
+        if step not in self._manager.all_steps():
+            self._manager.save(step, args=ocp.args.StandardSave(state), force=True)
+
+    def restore(self, abstract: Any) -> Any | None:
+        """The newest readable state in the shapes and shardings of ``abstract``, else None.
+
+        A checkpoint that cannot be read (cut short, damaged disk) is deleted after saying so, and
+        the one before is taken: training then repeats the steps in between.
+        """
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+            except Exception as error:  # noqa: BLE001  whatever orbax and tensorstore raise
+                reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else "?"
+                print(
+                    f"checkpoint {step} in {self._manager.directory} cannot be read "
+                    f"({type(error).__name__}: {reason}); falling back to the one before",
+                    flush=True,
+                )
+                self._manager.delete(step)
+        return None
+
+    def reached_preemption(self, step: int) -> bool:
+        """Whether the cluster has told all hosts to stop after ``step``."""
+        return self._manager.reached_preemption(step)
+
+    def close(self) -> None:
+        """Waits until everything is on disk."""
+        self._manager.wait_until_finished()
+        self._manager.close()

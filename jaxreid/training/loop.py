@@ -1,0 +1,147 @@
+"""The one loop: resume, step, log, sample, save, stop on preemption."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxreid.training.checkpoints import Checkpoints
+from jaxreid.training.mesh import make_mesh, placement
+from jaxreid.training.metrics import MetricWriter, Progress
+from jaxreid.training.state import State
+
+Batch = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Every:
+    """Steps between two log lines, checkpoints, sample pictures. No result depends on them."""
+
+    log: int
+    save: int
+    sample: int
+
+
+class Preempted(SystemExit):
+    """Asked to stop (SIGTERM, or the cluster's notice); everything is saved."""
+
+    def __init__(self, label: str, step: int):
+        """Leaves with 143, what a shell reports for SIGTERM."""
+        super().__init__(143)
+        print(f"{label}: stopped and saved at step {step}; the same command continues", flush=True)
+
+
+def fit(
+    init: Callable[[], State],
+    step: Callable[[State, Mapping[str, jax.Array]], tuple[State, dict[str, jax.Array]]],
+    batches: Callable[[int, int], Iterator[tuple[int, Batch]]],
+    *,
+    steps: int,
+    directory: Path,
+    every: Every,
+    sample: Callable[[State, int], None] | None = None,
+    models: int | None = None,
+    mesh: Mesh | None = None,
+) -> State:
+    """Trains from the newest checkpoint below ``directory``, or from ``init()``, to ``steps``.
+
+    The result does not depend on where a run was interrupted: a batch and the random key of a
+    step are functions of the step alone.
+
+    Args:
+        init: makes the state before step 0.
+        step: one training step (``alternate``), pure; jitted here with the state donated.
+        batches: ``batches(start, stop)`` yields ``(index, host batch)`` for these steps.
+        steps: number of steps of the whole run.
+        directory: holds ``checkpoints/``, ``metrics.jsonl`` and what ``sample`` writes.
+        every: how often to log, save and sample; the last step does all three.
+        sample: called as ``sample(state, step)``.
+        models: number of stacked models, when state and batch carry a leading axis of models.
+        mesh: devices to use; all by default.
+
+    Returns:
+        The state after the last step.
+
+    Raises:
+        FloatingPointError: when a logged value stops being finite; names the values and the step.
+            Nothing is saved from then on.
+        Preempted: after SIGTERM or a cluster's notice, with the state saved.
+    """
+    mesh = make_mesh() if mesh is None else mesh
+    first = next(iter(batches(0, 1)))[1]
+    state_sharding, batch_sharding = placement(mesh, first, models)
+    compiled = jax.jit(step, donate_argnums=0, out_shardings=(state_sharding, None))
+    label = directory.name
+
+    with closing(Checkpoints(directory / "checkpoints")) as checkpoints:
+        state = jax.device_put(init(), state_sharding)
+        restored = checkpoints.restore(_abstract(state))
+        state = state if restored is None else restored
+        start = int(np.max(state.step))
+        if start >= steps:
+            return state
+        if start:
+            print(f"{label}: continues from step {start}", flush=True)
+        progress = Progress(label, steps)
+        with closing(MetricWriter(directory, start)) as writer, _stop_signal() as stopping:
+            window: list[dict[str, jax.Array]] = []
+            for index, batch in batches(start, steps):
+                state, metrics = compiled(state, jax.device_put(dict(batch), batch_sharding))
+                window.append(metrics)
+                done, last = index + 1, index + 1 == steps
+                stop = stopping.is_set() or checkpoints.reached_preemption(done)
+                saving = last or stop or done % every.save == 0
+                logging = last or stop or done % every.log == 0 or index == start
+                if saving or logging:
+                    values = _summary(window, done)
+                if logging:
+                    window = []
+                    writer.scalars(done, values)
+                    print(progress.line(done, values), flush=True)
+                if sample is not None and (last or done % every.sample == 0):
+                    sample(state, done)
+                if saving:
+                    checkpoints.save(done, state)
+                if stop and not last:
+                    raise Preempted(label, done)
+    return state
+
+
+def _abstract(state: State) -> State:
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
+    )
+
+
+def _summary(window: list[dict[str, jax.Array]], done: int) -> dict[str, float]:
+    """Means over the window, after the check that every value of every step is finite."""
+    rows = jax.device_get(window)
+    for offset, row in enumerate(rows):
+        bad = [name for name, value in row.items() if not np.all(np.isfinite(value))]
+        if bad:
+            raise FloatingPointError(
+                f"step {done - len(rows) + offset + 1}: {', '.join(bad)} stopped being finite; "
+                "lower the learning rate or look at the data (the last checkpoint is intact)"
+            )
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
+@contextmanager
+def _stop_signal() -> Iterator[threading.Event]:
+    """An event set by SIGTERM; the handler before is put back afterwards."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: event.set())
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGTERM, before)

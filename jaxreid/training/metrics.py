@@ -1,0 +1,72 @@
+"""What a run tells: JSON lines always, TensorBoard when installed, one progress line."""
+
+import importlib
+import importlib.util
+import json
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+
+class MetricWriter:
+    """Appends ``{"step": ..., name: value}`` lines to ``metrics.jsonl`` below ``directory``."""
+
+    def __init__(self, directory: Path, step: int):
+        """Continues at ``step``: lines of later steps, left by a killed run, are dropped."""
+        self._path = directory / "metrics.jsonl"
+        kept = [line for line in read_lines(self._path) if line["step"] <= step]
+        temporary = self._path.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        temporary.replace(self._path)
+        self._board = None
+        if importlib.util.find_spec("tensorboardX"):
+            board = importlib.import_module("tensorboardX")
+            self._board = board.SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes the values of one step."""
+        with self._path.open("a") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flushes TensorBoard's file."""
+        if self._board is not None:
+            self._board.close()
+
+
+def read_lines(path: Path) -> list[dict[str, float]]:
+    """The entries of a ``metrics.jsonl``; a last line cut short by a kill is ignored."""
+    if not path.exists():
+        return []
+    lines = []
+    for text in path.read_text().splitlines():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+class Progress:
+    """Rate and time left, measured from the first call on (so compilation counts apart)."""
+
+    def __init__(self, label: str, steps: int):
+        """Names the run and its last step."""
+        self._label, self._steps, self._start = label, steps, None
+
+    def line(self, step: int, values: Mapping[str, float]) -> str:
+        """One line: label, step, rate, ETA, values."""
+        now = time.perf_counter()
+        if self._start is None:
+            self._start = (now, step)
+        elapsed, done = now - self._start[0], step - self._start[1]
+        rate = done / elapsed if done else math.nan
+        eta = f"{(self._steps - step) / rate:5.0f} s left" if done else "compiled"
+        shown = "  ".join(f"{name} {value:.3f}" for name, value in values.items())
+        width = len(str(self._steps))
+        pace = f"{rate:6.2f} steps/s" if done else " " * 14
+        return f"{self._label:<22} {step:>{width}}/{self._steps}  {pace}  {eta:<12} {shown}"

@@ -1,0 +1,102 @@
+"""Stages on disk: done once, continued after a kill, refused when made by other settings."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+
+class WorkdirError(RuntimeError):
+    """The work directory cannot be used; the message says why and how to mend it."""
+
+
+def run_once(directory: Path, settings: Mapping[str, Any], make: Callable[[], None]) -> str:
+    """Runs ``make`` unless ``directory`` says that it was completed with the same settings.
+
+    ``settings.json`` is written before, ``done.json`` after ``make``: a directory with the first
+    alone is continued. ``make`` itself must be able to continue, and must leave nothing
+    half-written that it would trust the next time.
+
+    Args:
+        directory: the stage's own directory, created if needed.
+        settings: plain values that determine the result: the stage's part of the config and the
+            fingerprints of its inputs.
+        make: does the work.
+
+    Returns:
+        The fingerprint of settings, for the stages that build on this one.
+
+    Raises:
+        WorkdirError: if the directory was made with other settings; names the first that differ.
+    """
+    settings = json.loads(json.dumps(settings))
+    refuse_others(directory, settings)
+    if not (directory / "done.json").exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        write_json(directory / "settings.json", settings)
+        make()
+        write_json(directory / "done.json", settings)
+    return fingerprint(settings)
+
+
+def refuse_others(directory: Path, settings: Mapping[str, Any]) -> None:
+    """Raises ``WorkdirError`` if ``directory`` was begun with settings other than these."""
+    found = directory / "settings.json"
+    if not found.exists():
+        return
+    old, new = _flat(json.loads(found.read_text())), _flat(json.loads(json.dumps(settings)))
+    names = [k for k in sorted(old.keys() | new.keys()) if old.get(k, "-") != new.get(k, "-")]
+    if names:
+        rows = [f"  {k}: {old.get(k, 'absent')} there, {new.get(k, 'absent')} now" for k in names]
+        more = [f"  ... and {len(rows) - 8} more"] if len(rows) > 8 else []
+        raise WorkdirError(
+            f"{directory} was made with other settings:\n"
+            + "\n".join(rows[:8] + more)
+            + "\nUse another --workdir, or the old settings, or delete that directory."
+        )
+
+
+def fingerprint(settings: Mapping[str, Any]) -> str:
+    """A short hash of plain settings."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON so that the file is either the old one or the whole new one."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w") as file:
+        json.dump(value, file, indent=1, sort_keys=True)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def probe(directory: Path, needed_bytes: int = 1 << 20) -> None:
+    """Finds out before any work whether ``directory`` can be written.
+
+    Raises:
+        WorkdirError: if it cannot be created or written, or its disk is full.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory) as file:
+            file.write(b"\0" * needed_bytes)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise WorkdirError(
+            f"the work directory {directory} cannot be written ({error.strerror}): "
+            "choose another with --workdir, or free its disk"
+        ) from error
+
+
+def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(settings, dict):
+        return {prefix: settings}
+    rows: dict[str, Any] = {}
+    for key, value in settings.items():
+        rows |= _flat(value, f"{prefix}.{key}" if prefix else key)
+    return rows

@@ -1,0 +1,67 @@
+"""The one entry point: ``python launch.py --config=configs/camstyle.py[:SCALE] [--config.KEY=VALUE]``.
+
+SCALE is ``demo`` (default: the embedded world, minutes on two CPU cores), ``tiny`` (seconds, for
+tests) or ``paper`` (the published settings; needs ``--config.data.name`` and
+``--config.data.root``). The same command continues an interrupted run.
+"""
+
+import difflib
+import importlib
+import os
+import pkgutil
+import sys
+from pathlib import Path
+
+import jax
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from jaxreid import systems
+from jaxreid.training import WorkdirError, workdir
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "configs/SYSTEM.py[:SCALE]")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run (runs/SYSTEM by default).")
+_TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where in the code an error came from.")
+
+
+def main(_: list[str]) -> None:
+    """Runs ``jaxreid.systems.<config.system>.run(config, workdir)``."""
+    logging.set_verbosity(logging.ERROR)
+    if _CONFIG.value is None:
+        sys.exit("error: --config is missing; try --config=configs/camstyle.py")
+    config = _CONFIG.value.to_dict()
+    directory = Path(_WORKDIR.value or Path("runs") / config["system"])
+    try:
+        run(config, directory)
+    except (ValueError, OSError, FloatingPointError, WorkdirError) as error:
+        if _TRACEBACK.value:
+            raise
+        sys.exit(f"error: {error}")
+
+
+def run(config: dict, directory: Path) -> None:
+    """Checks what can be checked before work starts, then runs the system."""
+    known = [module.name for module in pkgutil.iter_modules(systems.__path__)]
+    if config["system"] not in known:
+        hint = difflib.get_close_matches(config["system"], known, 1)
+        raise ValueError(
+            f"config.system is {config['system']!r}; systems are {', '.join(known)}"
+            + (f". Did you mean {hint[0]!r}?" if hint else "")
+        )
+    workdir.probe(directory)
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jaxreid"
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    print(f"{config['system']} in {directory}, on {jax.device_count()} x {jax.devices()[0].device_kind}")
+    importlib.import_module(f"jaxreid.systems.{config['system']}").run(config, directory)
+
+
+def parse(argv: list[str]) -> list[str]:
+    """Flags; an unknown config key is an error with a hint, not a traceback."""
+    try:
+        return flags.FLAGS(argv)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse)

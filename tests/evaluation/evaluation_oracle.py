@@ -1,0 +1,135 @@
+"""Slow retrieval scores straight from the definitions: float64, one query at a time, full sort."""
+
+import itertools
+
+import numpy as np
+
+from jaxreid.evaluation import Embedded, Protocol
+
+
+def visible(query, i, gallery, protocol):
+    same = gallery.pids == query.pids[i]
+    camera = gallery.cameras == query.cameras[i]
+    hidden = {
+        "same_id_same_camera": same & camera,
+        "same_camera": camera,
+        "sysu": np.full(len(gallery), query.cameras[i] == 3) & (gallery.cameras == 2),
+        "none": np.zeros(len(gallery), bool),
+    }[protocol.mask]
+    return ~hidden & ~np.isin(gallery.pids, protocol.junk_pids)
+
+
+def distances_to(query, i, gallery, normalize):
+    q, g = query.embeddings[i].astype(np.float64), gallery.embeddings.astype(np.float64)
+    if normalize:
+        q, g = q / np.linalg.norm(q), g / np.linalg.norm(g, axis=1, keepdims=True)
+    return ((g - q) ** 2).sum(axis=1)
+
+
+def ranked_rows(query, i, gallery, protocol):
+    """Visible gallery rows, nearest first, matches first among equals."""
+    rows = np.flatnonzero(visible(query, i, gallery, protocol))
+    d = distances_to(query, i, gallery, protocol.normalize)
+    return sorted(rows, key=lambda row: (d[row], gallery.pids[row] != query.pids[i], row))
+
+
+def score_query(query, i, gallery, protocol):
+    """(positives, cmc, ap, ap_trapezoid, inp) of one query, or None without a match."""
+    rows = ranked_rows(query, i, gallery, protocol)
+    hits = [gallery.pids[row] == query.pids[i] for row in rows]
+    total = sum(hits)
+    if not total:
+        return None
+    step = area = inp = 0.0
+    found, first, limit = 0, None, protocol.rank_truncate or len(rows)
+    for position, hit in enumerate(hits[:limit], start=1):
+        if hit:
+            before = found / (position - 1) if position > 1 else 1.0
+            found += 1
+            first = first or position
+            step += found / position
+            area += (before + found / position) / 2
+            inp = found / position if found == total else 0.0
+    cmc = np.zeros(50)
+    if first:
+        cmc[first - 1 :] = 1
+    if protocol.cmc == "identity":
+        names = [gallery.pids[row] for row in rows]
+        distinct = list(dict.fromkeys(names))
+        cmc = (np.arange(50) >= distinct.index(query.pids[i])).astype(float)
+    if protocol.cmc == "single_shot":
+        cmc = every_draw(query, i, gallery, rows)
+    return total, cmc, step / total, area / total, inp
+
+
+def every_draw(query, i, gallery, rows):
+    """CMC averaged over all ways to draw one visible picture of each identity."""
+    places = {pid: [] for pid in gallery.pids[rows]}
+    for place, row in enumerate(rows):
+        places[gallery.pids[row]].append(place)
+    own = places.pop(query.pids[i])
+    cmc = np.zeros(50)
+    draws = list(itertools.product(own, *places.values()))
+    for mine, *others in draws:
+        cmc[sum(other < mine for other in others) :] += 1
+    return cmc / len(draws)
+
+
+def score_all(query, gallery, protocol):
+    each = [score_query(query, i, gallery, protocol) for i in range(len(query))]
+    valid = [scores for scores in each if scores]
+    total = len(valid) if protocol.empty_query == "drop" else len(each)
+    means = (
+        [sum(scores[field] for scores in valid) / total for field in (1, 2, 3, 4)] if valid else []
+    )
+    return len(valid), means
+
+
+def random_pictures(rng, n, *, people=6, cameras=4, dimensions=3):
+    """Integer embeddings: distances are exact, and many are equal. People -1 (junk) and 0 occur."""
+    embeddings = rng.integers(-2, 3, (n, dimensions)).astype(np.float32)
+    return Embedded(embeddings, rng.integers(-1, people, n), rng.integers(1, cameras + 1, n))
+
+
+def random_problem(rng, *, queries=6, gallery=25):
+    """A query set and a gallery of random size."""
+    sizes = rng.integers(1, queries + 1), rng.integers(2, gallery + 1)
+    return tuple(random_pictures(rng, n) for n in sizes)
+
+
+def random_protocol(rng, **fixed):
+    cmc = fixed.pop("cmc", None) or str(rng.choice(["image", "identity", "single_shot"]))
+    fields = {
+        "mask": str(rng.choice(["same_id_same_camera", "same_camera", "sysu", "none"])),
+        "junk_pids": [(-1,), (), (-1, 0)][rng.integers(3)],
+        "empty_query": str(rng.choice(["drop", "zero"])),
+        "rank_truncate": int(rng.integers(1, 9)) if cmc == "image" and rng.random() < 0.4 else None,
+        "normalize": False,
+    }
+    return Protocol(cmc=cmc, **(fields | fixed))
+
+
+def placed(distances):
+    """Unit embeddings whose distances order like the rows of ``distances``: (queries, gallery)."""
+    distances = np.asarray(distances, np.float64)
+    n = len(distances)
+    inner = 0.9 / np.sqrt(n) * (1 - distances.T / distances.max())
+    filler = np.sqrt(1 - (inner**2).sum(axis=1, keepdims=True))
+    return np.eye(n, n + 1), np.concatenate([inner, filler], axis=1)
+
+
+def peer_problem(seed, *, queries, gallery, people, cameras):
+    """The inputs that `golden/evaluation_peers.json` holds other toolkits' scores of."""
+    rng = np.random.default_rng(seed)
+    centres = rng.integers(-20, 21, (people, 32))
+
+    def pictures(n, first):
+        pids = rng.integers(first, people, n)
+        embeddings = centres[pids] + rng.integers(-40, 41, (n, 32))
+        return Embedded(embeddings.astype(np.float32), pids, rng.integers(1, cameras + 1, n))
+
+    query, found = pictures(queries, 1), pictures(gallery, 0)
+    junk = Embedded(
+        found.embeddings, np.where(rng.random(gallery) < 0.1, -1, found.pids), found.cameras
+    )
+    return query, junk

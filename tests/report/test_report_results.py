@@ -1,0 +1,109 @@
+import json
+import platform
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxreid.report import results
+
+ARMS = {
+    "baseline": {"rank-1": 0.50, "mAP": 0.30, "mINP": 0.1},
+    "camstyle": {"rank-1": 0.55, "mAP": 0.25},
+    "oracle": {"rank-1": 0.70, "mAP": 0.40, "mINP": 0.2},
+}
+
+
+def test_results_are_canonical_json(tmp_path):
+    value = {
+        "b": np.float32(0.5),
+        "a": {"array": np.arange(3), "device": jnp.float32(2), "flag": np.bool_(True)},
+        "c": (1, None, "é"),
+    }
+    results.write_results(tmp_path / "results.json", value)
+    text = (tmp_path / "results.json").read_text(encoding="utf-8")
+    assert json.loads(text) == {
+        "a": {"array": [0, 1, 2], "device": 2.0, "flag": True},
+        "b": 0.5,
+        "c": [1, None, "é"],
+    }
+    assert text.index('"a"') < text.index('"b"') and text.endswith("}\n")
+    results.write_results(tmp_path / "again.json", dict(reversed(value.items())))
+    assert (tmp_path / "again.json").read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize(
+    "value, message",
+    [
+        (
+            {"arms": {"camstyle": {"mAP": float("nan")}}},
+            r"\['arms'\]\['camstyle'\]\['mAP'\] is nan",
+        ),
+        ({"curve": [0.0, np.inf]}, r"\['curve'\]\[1\] is inf"),
+        ({"curve": np.array([np.nan])}, r"\['curve'\]\[0\] is nan"),
+        ({"pairs": {(0, 1): 2}}, r"\['pairs'\] has the key \(0, 1\)"),
+        ({"set": {1}}, r"\['set'\] is a set"),
+    ],
+)
+def test_what_is_not_json_is_named_and_leaves_the_old_file(tmp_path, value, message):
+    path = tmp_path / "results.json"
+    path.write_text("old")
+    with pytest.raises(ValueError, match=message):
+        results.write_results(path, value)
+    assert path.read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_gap_closed_is_exact_and_may_be_negative():
+    closed = results.gap_closed(ARMS)
+    assert closed == {"camstyle": {"rank-1": pytest.approx(0.25), "mAP": pytest.approx(-0.5)}}
+
+
+@pytest.mark.parametrize("missing", ["baseline", "oracle"])
+def test_no_gap_without_both_ends(missing):
+    assert results.gap_closed({k: v for k, v in ARMS.items() if k != missing}) == {}
+
+
+def test_no_gap_where_the_oracle_is_not_above_the_baseline():
+    arms = {**ARMS, "oracle": {"rank-1": 0.5, "mAP": 0.4}}
+    assert results.gap_closed(arms) == {"camstyle": {"mAP": pytest.approx(-0.5)}}
+
+
+def test_best_leaves_the_oracle_aside():
+    assert results.best(ARMS) == {"rank-1": 0.55, "mAP": 0.30, "mINP": 0.1}
+    assert results.best({"baseline": ARMS["baseline"], "oracle": ARMS["oracle"]}) == {}
+
+
+def test_table_is_aligned_and_in_percent():
+    assert results.table(ARMS) == "\n".join(
+        [
+            "arm       rank-1   mAP  mINP",
+            "baseline    50.0  30.0  10.0",
+            "camstyle    55.0  25.0     –",
+            "oracle      70.0  40.0  20.0",
+            "gap closed by camstyle: 25.0 % of rank-1, -50.0 % of mAP",
+        ]
+    )
+
+
+def test_table_shows_spread_where_known_and_ignores_other_keys():
+    arms = {"a": {"rank-1": 0.5, "cmc": [0.5], "trials": 1}}
+    assert results.table(arms, {"a": {"rank-1": 0.0123}}).split("\n") == [
+        "arm     rank-1",
+        "a    50.0 ±1.2",
+    ]
+
+
+@pytest.mark.parametrize("value", [float("nan"), -0.1, 51.2])
+def test_scores_must_be_fractions(value):
+    with pytest.raises(ValueError, match="'camstyle': mAP is"):
+        results.table({"camstyle": {"mAP": value}})
+
+
+def test_environment_names_versions_and_device_but_no_person_or_machine():
+    found = results.environment()
+    assert found["jax"] == jax.__version__ and found["numpy"] == np.__version__
+    assert found["devices"] == jax.device_count()
+    assert found["device"] == jax.devices()[0].device_kind
+    assert platform.node() not in found.values()
+    assert not any("/" in str(value) for value in found.values())

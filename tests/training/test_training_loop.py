@@ -1,0 +1,175 @@
+"""The loop through its public face: resume, preemption, NaN, damaged checkpoints, devices."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxreid.training import Aux, Every, Phase, Preempted, alternate, create, fit
+
+TX = {"w": optax.adam(0.1)}
+
+
+def init():
+    return create(jax.random.key(3), {"w": {"params": {"w": jnp.ones((4, 2))}}}, TX)
+
+
+def loss(nets, batch, memo, key):
+    noise = jax.random.normal(key, batch["x"].shape)
+    fit_term = jnp.mean((batch["x"] @ nets["w"].params["w"]) ** 2)
+    noise_term = jnp.mean((batch["x"] + noise) @ nets["w"].params["w"])
+    return fit_term + noise_term, Aux({"fit": fit_term, "noise": noise_term})
+
+
+STEP = alternate([Phase(("w",), loss)], TX)
+
+
+def batches(start, stop, poison=None):
+    for step in range(start, stop):
+        x = np.random.default_rng((5, step)).normal(size=(8, 4)).astype(np.float32)
+        yield step, {"x": x * np.nan if step == poison else x}
+
+
+def run(directory, steps=10, feed=batches, **options):
+    every = Every(log=3, save=4, sample=4)
+    return fit(init, STEP, feed, steps=steps, directory=directory, every=every, **options)
+
+
+def weights(state):
+    return np.asarray(state.nets["w"].params["w"]), jax.tree.map(np.asarray, state.nets["w"].opt)
+
+
+def assert_equal(a, b):
+    assert int(a.step) == int(b.step)
+    for x, y in zip(jax.tree.leaves(weights(a)), jax.tree.leaves(weights(b)), strict=True):
+        assert np.array_equal(x, y)
+
+
+def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path):
+    whole = run(tmp_path / "whole")
+
+    def crash(start, stop):
+        for step, batch in batches(start, stop):
+            if step == 7:
+                raise RuntimeError("power cut")
+            yield step, batch
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(tmp_path / "cut", feed=crash)
+    assert_equal(run(tmp_path / "cut"), whole)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "cut/metrics.jsonl").open()]
+    assert steps == sorted(set(steps)) and steps[-1] == 10
+
+
+def test_a_finished_run_is_only_read(tmp_path):
+    whole = run(tmp_path)
+
+    def nothing(start, stop):
+        if start:
+            raise AssertionError("trained again")
+        yield from batches(start, stop)
+
+    assert_equal(run(tmp_path, feed=nothing), whole)
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path, capsys):
+    whole = run(tmp_path)
+    damaged = sorted((tmp_path / "checkpoints" / "10").rglob("*"), key=os.path.getsize)
+    for path in damaged:
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert_equal(run(tmp_path), whole)
+    said = capsys.readouterr().out
+    assert "checkpoint 10" in said and "cannot be read" in said and "from step 8" in said
+
+
+def test_a_value_that_is_not_finite_is_named_and_nothing_is_saved(tmp_path):
+    with pytest.raises(FloatingPointError, match=r"step 6: fit, noise stopped being finite"):
+        run(tmp_path, feed=lambda a, b: batches(a, b, poison=5))
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()] == ["4"]
+
+
+def test_sigterm_saves_and_the_next_run_continues(tmp_path):
+    whole = run(tmp_path / "whole")
+
+    def terminated(start, stop):
+        for step, batch in batches(start, stop):
+            if step == 5:
+                signal.raise_signal(signal.SIGTERM)
+            yield step, batch
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Preempted) as stopped:
+        run(tmp_path / "cut", feed=terminated)
+    assert stopped.value.code == 143 and signal.getsignal(signal.SIGTERM) is before
+    assert (tmp_path / "cut/checkpoints/6").exists()
+    assert_equal(run(tmp_path / "cut"), whole)
+
+
+def test_samples_come_on_time_and_at_the_end(tmp_path):
+    seen = []
+    run(tmp_path, sample=lambda state, step: seen.append((int(state.step), step)))
+    assert seen == [(4, 4), (8, 8), (10, 10)]
+
+
+def test_eight_devices_equal_one(tmp_path):
+    """Losses, gradients (as SGD updates) and batch norm statistics, in a fresh process."""
+    code = textwrap.dedent("""
+        import sys, jax, jax.numpy as jnp, numpy as np, optax
+        from flax import linen as nn
+        from jaxreid.training import Aux, Every, Phase, alternate, create, fit
+        from jaxreid import losses
+
+        class Net(nn.Module):
+            @nn.compact
+            def __call__(self, x, train):
+                x = nn.Conv(8, (3, 3), padding=1)(x)
+                x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9)(x))
+                return nn.Dense(5)(x.mean((1, 2)))
+
+        net, tx = Net(), {"n": optax.sgd(1.0)}
+        def init():
+            return create(jax.random.key(0), {"n": net.init(jax.random.key(1), jnp.zeros((1, 6, 4, 3)), True)}, tx)
+        def loss(nets, batch, memo, key):
+            variables = {"params": nets["n"].params, "batch_stats": nets["n"].stats}
+            x = batch["x"] + jax.random.normal(key, batch["x"].shape)
+            logits, new = net.apply(variables, x, True, mutable=["batch_stats"])
+            value = losses.cross_entropy(logits, losses.smooth_labels(batch["y"], 5, 0.1)).mean()
+            return value, Aux({"loss": value}, stats={"n": new["batch_stats"]})
+        def batches(a, b):
+            for s in range(a, b):
+                rng = np.random.default_rng(s)
+                yield s, {"x": rng.normal(size=(16, 6, 4, 3)).astype(np.float32), "y": rng.integers(0, 5, 16)}
+        assert jax.device_count() == int(sys.argv[1])
+        if jax.device_count() == 8:
+            from jaxreid.training.mesh import make_mesh, placement
+            try:
+                placement(make_mesh(), {"x": np.zeros((12, 4))}, None)
+                raise AssertionError("an odd batch was accepted")
+            except ValueError as error:
+                assert "'x': 12" in str(error) and "8 devices" in str(error)
+        state = fit(init, alternate([Phase(("n",), loss)], tx), batches, steps=1, directory=__import__("pathlib").Path(sys.argv[2]), every=Every(1, 9, 9))
+        np.savez(sys.argv[3], *[np.asarray(x) for x in jax.tree.leaves((state.nets["n"].params, state.nets["n"].stats))])
+    """)
+    found = []
+    for devices in (1, 8):
+        out = tmp_path / f"{devices}.npz"
+        env = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)}
+        command = [sys.executable, "-c", code, str(devices), str(tmp_path / str(devices)), str(out)]
+        subprocess.run(command, check=True, env=env, capture_output=True)
+        with np.load(out) as file:
+            found.append([file[name] for name in file.files])
+    for one, eight in zip(*found, strict=True):
+        np.testing.assert_allclose(eight, one, atol=2e-6)
+    losses = [
+        json.loads((tmp_path / str(n) / "metrics.jsonl").read_text())["loss"] for n in (1, 8)
+    ]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-6)
