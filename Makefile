@@ -30,12 +30,12 @@ lint: .venv/dev
 	$(BIN)/pyright
 
 bench: .venv/ready
-	$(BIN)/python benchmarks/world.py
-	$(BIN)/python benchmarks/evaluation.py
-	$(BIN)/python benchmarks/nets.py
+	$(BIN)/python -m benchmarks.world
+	$(BIN)/python -m benchmarks.evaluation
+	$(BIN)/python -m benchmarks.nets
 
 evidence: .venv/ready
-	$(BIN)/python benchmarks/evidence.py --workdir=$(SCRATCH)/evidence
+	$(BIN)/python -m benchmarks.evidence --workdir=$(SCRATCH)/evidence
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c "import sys; sys.version_info >= (3, 11) or sys.exit('jaxreid needs Python 3.11 or newer; say make PYTHON=/path/to/python')"

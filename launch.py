@@ -29,10 +29,9 @@ def main(_: list[str]) -> None:
     logging.set_verbosity(logging.ERROR)
     if _CONFIG.value is None:
         sys.exit("error: --config is missing; try --config=configs/camstyle.py")
-    config = _CONFIG.value.to_dict()
-    directory = Path(_WORKDIR.value or Path("runs") / config["system"])
     try:
-        run(config, directory)
+        config = _CONFIG.value.to_dict()
+        run(config, Path(_WORKDIR.value or Path("runs") / config["system"]))
     except (ValueError, OSError, FloatingPointError, WorkdirError) as error:
         if _TRACEBACK.value:
             raise
@@ -60,7 +59,9 @@ def parse(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+        # What went wrong inside a config file comes wrapped in its traceback.
+        wrapped = "Error whilst parsing config file" in str(error)
+        sys.exit(str(error).strip().splitlines()[-1] if wrapped else f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -25,11 +25,18 @@ def data(scale: str) -> ConfigDict:
         "train_identities": 120,
         "test_identities": 60,
         "cameras": 3,
-        "cameras_per_identity": 2,
+        "cameras_per_identity": 2.0,
+        "images_per_camera": 4.0,
+        "distractors": 60,
+        "junk": 30,
+        "height": 128,
+        "width": 64,
+        "strength": 0.5,
     }
     if scale == "tiny":
         block.update({"height": 32, "width": 16})
-        block.world.update({"train_identities": 8, "test_identities": 6})
+        block.world.update({"train_identities": 8, "test_identities": 5, "images_per_camera": 2.0})
+        block.world.update({"distractors": 4, "junk": 2, "height": 32, "width": 16})
     if scale == "paper":
         block.update({"name": "market1501", "height": 256, "width": 128})
     return block

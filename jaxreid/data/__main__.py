@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from jaxreid.data import vtest, world
 from jaxreid.data.check import check
@@ -47,22 +47,20 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def add_flags(parser: argparse.ArgumentParser, spec: type) -> None:
-    """Adds one flag for every field of a dataclass; all fields need defaults."""
+    """Adds one flag for every field of a dataclass of numbers and texts with defaults."""
+    hints = get_type_hints(spec)
     for field in dataclasses.fields(spec):
-        how: dict[str, Any] = {"type": type(field.default)}
-        if isinstance(field.default, bool):
-            how = {"action": argparse.BooleanOptionalAction}
-        elif isinstance(field.default, tuple):
-            how = {"type": type(field.default[0]), "nargs": "+"}
+        kinds = [kind for kind in get_args(hints[field.name]) if kind is not type(None)]
+        kind = kinds[0] if kinds else hints[field.name]  # of "int | None", int
         text = f"default: {field.default}"
-        parser.add_argument(f"--{field.name}", default=field.default, help=text, **how)
+        parser.add_argument(f"--{field.name}", type=kind, default=field.default, help=text)
 
 
 def from_flags(spec: type, arguments: argparse.Namespace) -> Any:
     """The dataclass instance that the flags of ``add_flags`` describe."""
-    values = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(spec)}
-    lists = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-    return spec(**lists)
+    return spec(
+        **{field.name: getattr(arguments, field.name) for field in dataclasses.fields(spec)}
+    )
 
 
 def _check(arguments: argparse.Namespace) -> int:

@@ -52,7 +52,7 @@ def check(name: str, root: Path | str) -> list[Line]:
         *_table(layout, splits),
         *_published(layout, splits),
         *_pictures(list(inspections.values())),
-        *_cameras(layout, splits),
+        *_cameras(splits),
         *_overlap(layout, splits),
         *_duplicates(layout, splits, inspections),
         *_sizes(splits),
@@ -101,12 +101,11 @@ def _pictures(inspections: list[Inspection]) -> Iterator[Line]:
         yield Line(f"decoded to RGB from another mode: {modes}")
 
 
-def _cameras(layout: Layout, splits: Splits) -> Iterator[Line]:
-    for split in ("train", "query"):
-        seen = _cameras_of(splits[split])
-        single = [pid for pid, cameras in seen.items() if len(cameras) == 1]
-        if single and split == "train":
-            yield Line(f"{len(single):,} of {len(seen):,} training identities have one camera")
+def _cameras(splits: Splits) -> Iterator[Line]:
+    seen = _cameras_of(splits["train"])
+    single = sum(len(cameras) == 1 for cameras in seen.values())
+    if single:
+        yield Line(f"{single:,} of {len(seen):,} training identities are seen by one camera only")
     gallery = _cameras_of(splits["gallery"])
     lonely = [e.name for e in splits["query"] if not gallery[e.pid] - {e.camera}]
     if lonely:

@@ -56,6 +56,31 @@ class Settings:
     decay_epochs: int
 
 
+def require(settings: Settings, data: Sets, pairs: Sequence[tuple[int, int]]) -> None:
+    """Finds out before any training whether ``data`` can be trained on.
+
+    Raises:
+        ValueError: one camera only, a camera with fewer images than a batch, images too small.
+    """
+    if not pairs:
+        raise ValueError(
+            "all training images carry one camera number, so there is no other camera's style to "
+            "learn; look at the _cN part of the file names"
+        )
+    counts = {camera: int(np.sum(data.train.cameras == camera)) for camera in sum(pairs, ())}
+    few = {f"camera {c + 1}": n for c, n in counts.items() if n < settings.batch}
+    if few:
+        raise ValueError(f"gan.batch is {settings.batch}, but there are images: {few}; lower it")
+    shape = (1, *data.train.size, 3)
+    _, judge = _networks(settings)
+    scores, _ = jax.eval_shape(lambda: judge.init_with_output(jax.random.key(0), jnp.zeros(shape)))
+    if 0 in scores.shape:
+        raise ValueError(
+            f"images of {data.train.size} are too small for gan.patch_layers = "
+            f"{settings.patch_layers}: lower it, or raise data.height and data.width"
+        )
+
+
 def phases(settings: Settings, size: tuple[int, int]) -> list[Phase]:
     """CycleGAN's two turns: both generators, then both discriminators on pooled fakes.
 

@@ -108,7 +108,13 @@ def _matrices(pairs: CameraPairs, arm: str) -> list[str]:
     tables = {"rank-1": pairs.rank1, "mAP": pairs.mean_ap}
     return [
         charts.matrix_chart(
-            values, rows, columns, f"{name}, {arm}", row_title="query", col_title="gallery"
+            values,
+            rows,
+            columns,
+            f"{name}, {arm}",
+            fmt="{:.0%}",
+            row_title="query",
+            col_title="gallery",
         )
         for name, values in tables.items()
     ]

@@ -15,6 +15,7 @@ from jaxreid.data import Split, augment, labels, prefetch, shuffled, stream
 from jaxreid.evaluation import Embedded
 from jaxreid.nets.heads import HEADS, ReID
 from jaxreid.nets.resnet import ResNet
+from jaxreid.stages.sets import Sets
 from jaxreid.training import Aux, Every, Phase, State, alternate, create, fit
 
 Outputs = Mapping[str, jax.Array]
@@ -76,6 +77,27 @@ class Settings:
         }.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"reid.{name} is {getattr(self, name)!r}; choose one of {known}")
+
+
+def require(settings: Settings, data: Sets) -> None:
+    """Finds out before any training whether ``data`` can be trained and tested on.
+
+    Raises:
+        ValueError: one identity, fewer images than a batch, a batch that the devices cannot split.
+    """
+    images, identities = len(data.train), len(np.unique(data.train.pids))
+    if identities < 2:
+        raise ValueError(f"the training split holds {identities} identity; at least 2 are needed")
+    if settings.batch > images:
+        raise ValueError(
+            f"reid.batch is {settings.batch}, but there are {images} training images: lower it"
+        )
+    for name in ("batch", "generated_batch"):
+        if getattr(settings, name) % jax.device_count():
+            raise ValueError(
+                f"reid.{name} is {getattr(settings, name)}, which {jax.device_count()} devices "
+                f"cannot share evenly: choose a multiple of {jax.device_count()}"
+            )
 
 
 class Model(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxreid import data
-from jaxreid.data import Split
+from jaxreid.data import Split, world
 from jaxreid.training import run_once
 from jaxreid.training.workdir import fingerprint
 
@@ -76,10 +76,11 @@ class Sets(NamedTuple):
 def prepare(workdir: Path, settings: Settings) -> Sets:
     """Draws or finds the pictures, checks them, writes records below ``workdir``, loads them."""
     drawn = settings.name == "world"
+    if not drawn and not settings.root:
+        raise ValueError("data.root is empty: say --config.data.root=DIRECTORY")
     root = workdir / "world" / "pictures" if drawn else Path(settings.root)
     if drawn:
         fields = dict(settings.world)
-        from jaxreid.data import world
         spec = world.Spec(**fields)
         source = run_once(root.parent, {"world": fields}, lambda: world.write(spec, root))
     else:
@@ -106,7 +107,6 @@ def _listing(layout: str, root: Path) -> str:
 
 def _truth(root: Path, train: Split) -> dict[tuple[int, int], Translate]:
     def restyle(target: int, split: Split, rows: np.ndarray) -> np.ndarray:
-        from jaxreid.data import world
         names = [split.names[row] for row in rows]
         return world.restyle(root, names, [target] * len(names))
 

@@ -42,18 +42,20 @@ def camstyle_loss(forward, stats, batch, key, *, epsilon: float):
 
 def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     """Baselines, CycleGANs for all camera pairs, generated set, CamStyle, report."""
-    data = sets.prepare(workdir, sets.Settings(**config["data"]))
     options, common = config["camstyle"], {"seed": config["seed"], "every": Every(**config["every"])}
-    plain = reid.Settings(**config["reid"])
-    jittered = replace(plain, jitter=options["jitter"])
-    smoothed = {"loss": camstyle_loss, "loss_options": {"epsilon": options["epsilon"]}}
-    train_and_score = partial(run_arm, workdir, data, **common)
-
-    arms = [train_and_score("baseline", plain), train_and_score("jitter", jittered)]
+    plain, gan = reid.Settings(**config["reid"]), cycle.Settings(**config["gan"])
+    data = sets.prepare(workdir, sets.Settings(**config["data"]))
     pairs = list(combinations(np.unique(data.train.cameras).tolist(), 2))
-    translators = cycle.train(
-        workdir / "cyclegan", data, pairs, cycle.Settings(**config["gan"]), **common
-    )
+    reid.require(plain, data)
+    cycle.require(gan, data, pairs)
+
+    train_and_score = partial(run_arm, workdir, data, **common)
+    arms = [
+        train_and_score("baseline", plain),
+        train_and_score("jitter", replace(plain, jitter=options["jitter"])),
+    ]
+    smoothed = {"loss": camstyle_loss, "loss_options": {"epsilon": options["epsilon"]}}
+    translators = cycle.train(workdir / "cyclegan", data, pairs, gan, **common)
     fakes = generate.every_camera(workdir / "generated", data, translators)
     arms.append(train_and_score("camstyle", plain, generated=fakes, **smoothed))
     if data.truth is not None:

@@ -15,8 +15,8 @@ from jaxreid.training import Every
 
 def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     """Data, one re-ID network, scores, report."""
+    settings, every = reid.Settings(**config["reid"]), Every(**config["every"])
     data = sets.prepare(workdir, sets.Settings(**config["data"]))
-    settings = reid.Settings(**config["reid"])
-    every = Every(**config["every"])
+    reid.require(settings, data)
     baseline = run_arm(workdir, data, "baseline", settings, seed=config["seed"], every=every)
     return publish.publish(workdir, config, data, [baseline])

@@ -110,30 +110,36 @@ def test_check_command_exits_with_the_verdict(official, tiny_counts, capsys):
     assert f"pass {root} instead" in capsys.readouterr().out
 
 
-def test_world_command_makes_a_set_that_passes_the_check(tmp_path, capsys):
-    flags = ["--train_identities", "3", "--test_identities", "3", "--images_per_camera", "2"]
-    size = ["--height", "32", "--width", "16"]
-    assert main(["world", str(tmp_path / "world"), *flags, *size]) == 0
-    assert main(["check", "world", str(tmp_path / "world")]) == 0
-    assert main(["world", str(tmp_path / "other"), "--cameras", "1"]) == 1
-    assert "error:" in capsys.readouterr().err and not (tmp_path / "other").exists()
+WORLD = "--train_identities 2 --test_identities 2 --cameras 2 --distractors 1 --junk 1".split()
+
+
+@pytest.mark.slow
+def test_world_command_makes_a_set_that_passes_the_check(tmp_path):
+    root = str(tmp_path / "world")
+    assert main(["world", root, *WORLD, "--height", "32", "--width", "16"]) == 0
+    assert main(["check", "world", root]) == 0
+
+
+def test_impossible_worlds_end_with_an_error(tmp_path, capsys):
+    assert main(["world", str(tmp_path / "world"), "--cameras", "1"]) == 1
+    assert "error: Spec.cameras = 1 is impossible" in capsys.readouterr().err
+    assert not (tmp_path / "world").exists()
 
 
 @dataclass(frozen=True)
-class Spec:
+class Plain:
     seed: int = 1
     strength: float = 0.5
     city: str = "a"
-    infrared: bool = False
-    size: tuple[int, ...] = (4, 2)
+    share: float | None = None
 
 
 def test_flags_follow_the_fields_of_a_dataclass():
     parser = argparse.ArgumentParser()
-    add_flags(parser, Spec)
-    assert from_flags(Spec, parser.parse_args([])) == Spec()
-    line = "--seed 3 --strength 1 --city b --infrared --size 8 6"
-    assert from_flags(Spec, parser.parse_args(line.split())) == Spec(3, 1.0, "b", True, (8, 6))
+    add_flags(parser, Plain)
+    assert from_flags(Plain, parser.parse_args([])) == Plain()
+    line = "--seed 3 --strength 1 --city b --share 2"
+    assert from_flags(Plain, parser.parse_args(line.split())) == Plain(3, 1.0, "b", 2.0)
 
 
 def test_wrong_video_is_refused_by_its_hash(tmp_path, capsys):

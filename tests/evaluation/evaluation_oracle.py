@@ -92,9 +92,12 @@ def random_pictures(rng, n, *, people=6, cameras=4, dimensions=3):
 
 
 def random_problem(rng, *, queries=6, gallery=25):
-    """A query set and a gallery of random size."""
-    sizes = rng.integers(1, queries + 1), rng.integers(2, gallery + 1)
-    return tuple(random_pictures(rng, n) for n in sizes)
+    """A query set and a gallery of random size, whose embeddings are not all equal."""
+    query = random_pictures(rng, rng.integers(1, queries + 1))
+    while True:
+        found = random_pictures(rng, rng.integers(2, gallery + 1))
+        if (found.embeddings != found.embeddings[0]).any():
+            return query, found
 
 
 def random_protocol(rng, **fixed):

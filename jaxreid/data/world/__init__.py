@@ -1,0 +1,30 @@
+"""The synthetic world: real human bodies, seen by cameras that differ, in Market-1501's layout.
+
+``write(Spec(...), root)`` makes a data set that the ordinary loaders read; ``restyle`` gives the
+oracle translation of its pictures into another camera, ``truth`` their masks and keypoints. The
+renderer's pieces are pure functions: sample a person, a moment and a camera, then ``render``.
+"""
+
+from jaxreid.data.world.body import load_body
+from jaxreid.data.world.cameras import sample_camera
+from jaxreid.data.world.market import read_spec, restyle, truth, write
+from jaxreid.data.world.moments import sample_moment
+from jaxreid.data.world.people import sample_person
+from jaxreid.data.world.renderer import Picture, render, surfels_for
+from jaxreid.data.world.spec import Spec, plan
+
+__all__ = [
+    "Picture",
+    "Spec",
+    "load_body",
+    "plan",
+    "read_spec",
+    "render",
+    "restyle",
+    "sample_camera",
+    "sample_moment",
+    "sample_person",
+    "surfels_for",
+    "truth",
+    "write",
+]

@@ -49,6 +49,7 @@ _BAGS = (
     (SATCHEL, "pelvis", (2.15, 0.2, 0.1), (0.4, 1.1, 1.35), 0.04),
 )
 SHAPES = 16
+LOWEST_HEM = -5.5  # no coat or skirt reaches below this rest height, so its shell is not sampled
 
 
 class Body(NamedTuple):
@@ -220,6 +221,7 @@ def _carrier(mesh: dict[str, np.ndarray], bone: str) -> int:
 def _sample_mesh(mesh: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
     """Area-uniform surfels on skin, skirt shell and hair shell."""
     faces = [mesh[f"faces_{part}"] for part in ("body", "skirt", "hair")]
+    faces[1] = faces[1][mesh["vertices"][faces[1]][..., 1].max(axis=1) > LOWEST_HEM]
     shell = np.repeat([-1, SKIRT, LOCKS], [len(f) for f in faces])
     corners = np.concatenate(faces).astype(np.int64)
     mean = mesh["vertices"] + 0.5 * (mesh["shape_deltas"][1] + mesh["shape_deltas"][9])

@@ -51,14 +51,20 @@ class Moment(NamedTuple):
 
 
 def sample_moment(
-    key: jax.Array, visit: jax.Array, *, path: jax.Array | float = 0.0, kind: jax.Array | int = PERSON
+    key: jax.Array,
+    visit: jax.Array,
+    *,
+    scene: jax.Array | int = 0,
+    path: jax.Array | float = 0.0,
+    kind: jax.Array | int = PERSON,
 ) -> Moment:
     """Draws one picture's moment.
 
     Args:
         key: key of the picture.
-        visit: key of the person's visit to the camera; pictures of one visit share the scene and
-            the walking direction.
+        visit: key of the person's visit to the camera; pictures of one visit share the walking
+            direction, the pace and roughly the place.
+        scene: which of the camera's scenes, in [0, 3).
         path: direction, in radians, in which people cross this camera's view.
         kind: ``PERSON``, ``FRAGMENT`` (a box that misses most of the person) or ``STREET``.
 
@@ -66,7 +72,7 @@ def sample_moment(
         The moment.
     """
     keys = iter(jax.random.split(key, 16))
-    scene_key, turn_key, pace_key, spot_key = jax.random.split(visit, 4)
+    turn_key, pace_key, spot_key = jax.random.split(visit, 3)
     back = jnp.where(jax.random.bernoulli(turn_key, 0.5), jnp.pi, 0.0)
     pace = jax.random.uniform(pace_key, (), minval=0.4, maxval=1.05)
     standing = jax.random.bernoulli(next(keys), 0.08)
@@ -82,12 +88,12 @@ def sample_moment(
         phase=jax.random.uniform(next(keys), (), maxval=2 * jnp.pi),
         stride=jnp.where(standing, 0.08, pace),
         yaw=path + back + 0.35 * normal(),
-        elbows=0.25 + 0.3 * jnp.abs(normal(2)),
+        elbows=0.05 + 0.2 * jnp.abs(normal(2)),
         lean=0.04 + 0.04 * normal(),
         head=jnp.array([0.3, 0.12]) * normal(2),
         place=spot + shift,
         range=jnp.exp(0.15 * normal()),
-        scene=jax.random.randint(scene_key, (), 0, SCENES),
+        scene=jnp.asarray(scene, jnp.int32),
         box=_sample_box(next(keys), kind),
         obstruction=obstruction,
         obstruction_at=jnp.stack([side * gap, jnp.where(behind, -4 - 3 * gap, 3 + 2 * gap)]),

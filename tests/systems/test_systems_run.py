@@ -1,0 +1,99 @@
+"""Whole runs at scale ``tiny``: what they leave, that they repeat, that a kill changes nothing."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def command(system, workdir):
+    return [sys.executable, "launch.py", f"--config=configs/{system}.py:tiny", f"--workdir={workdir}"]
+
+
+def run(system, workdir):
+    done = subprocess.run(command(system, workdir), cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def camstyle(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("camstyle")
+    return workdir, run("camstyle", workdir)
+
+
+def test_camstyle_goes_from_images_to_report(camstyle):
+    workdir, said = camstyle
+    results = json.loads((workdir / "results.json").read_text())
+    assert list(results["arms"]) == ["baseline", "camstyle", "jitter", "oracle"]
+    for scores in results["arms"].values():
+        assert 0 <= scores["mAP_trapezoid"] <= scores["mAP"] <= 1
+        assert 0 <= scores["rank-1"] <= scores["rank-5"] <= scores["rank-10"] <= 1
+    page = (workdir / "report.html").read_text()
+    assert "Each camera to each" in page and "Camera pairs" in page
+    assert "oracle" in said and str(workdir / "report.html") in said
+    for pair in ("1_2", "1_3", "2_3"):
+        assert list((workdir / f"cyclegan/pair_{pair}/samples").glob("*.png"))
+    parts = {p.name for p in (workdir / "generated").iterdir()}
+    assert parts == {f"c{a}_to_c{b}" for a in "123" for b in "123" if a != b}
+
+
+def test_a_finished_run_is_not_done_again_and_gives_equal_files(camstyle):
+    workdir, _ = camstyle
+    before = {p: p.read_bytes() for p in (workdir / "results.json", workdir / "report.html")}
+    said = run("camstyle", workdir)
+    assert "steps/s" not in said
+    assert before == {p: p.read_bytes() for p in before}
+
+
+def test_a_workdir_of_other_settings_is_refused_by_field(camstyle):
+    workdir, _ = camstyle
+    done = subprocess.run(
+        [*command("camstyle", workdir), "--config.gan.rate=0.5"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and "gan.rate: 0.001 there, 0.5 now" in done.stderr
+
+
+def kill_until_done(system, workdir, signals, seed, longest):
+    """Runs the command, killing it after random times, until it ends by itself."""
+    rng = random.Random(seed)
+    kills = 0
+    while True:
+        process = subprocess.Popen(
+            command(system, workdir), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            assert process.wait(rng.uniform(3, longest) if kills < len(signals) else None) == 0
+            return kills
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signals[kills])
+            process.wait()
+            kills += 1
+            time.sleep(0.1)
+
+
+def test_ide_killed_and_continued_ends_with_equal_results(tmp_path):
+    run("ide", tmp_path / "whole")
+    signals = [signal.SIGKILL, signal.SIGTERM]
+    assert kill_until_done("ide", tmp_path / "cut", signals, seed=1, longest=14) > 0
+    whole, cut = ((tmp_path / d / "results.json").read_bytes() for d in ("whole", "cut"))
+    assert whole == cut
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_camstyle_killed_and_continued_ends_with_equal_results(camstyle, tmp_path, seed):
+    signals = [signal.SIGKILL, signal.SIGTERM] * 4
+    assert kill_until_done("camstyle", tmp_path, signals, seed, longest=45) > 0
+    assert (tmp_path / "results.json").read_bytes() == (camstyle[0] / "results.json").read_bytes()
