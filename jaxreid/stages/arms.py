@@ -1,10 +1,8 @@
 """One arm of an experiment: train a re-ID network, embed query and gallery, score."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,7 +31,6 @@ def run_arm(
     seed: int,
     every: Every,
     loss: reid.ReidLoss = reid.identity_loss,
-    loss_options: Mapping[str, Any] | None = None,
     generated: Generated | None = None,
 ) -> Arm:
     """Trains and scores one arm below ``workdir``, once; a finished arm is read back.
@@ -45,11 +42,11 @@ def run_arm(
         settings: of the re-ID network.
         seed: of the arm.
         every: how often to log and save.
-        loss: see ``reid.train``; called with ``loss_options`` as keywords.
-        loss_options: plain values, part of the arm's settings.
+        loss: see ``reid.train``; the keywords of a ``functools.partial`` are part of the arm's
+            settings.
         generated: see ``reid.train``.
     """
-    directory, options = workdir / f"reid_{name}", dict(loss_options or {})
+    directory = workdir / f"reid_{name}"
     tests = {"query": data.query, "gallery": data.gallery}
 
     def make() -> None:
@@ -59,7 +56,7 @@ def run_arm(
             settings,
             seed=seed,
             every=every,
-            loss=partial(loss, **options),
+            loss=loss,
             generated=generated.split if generated else None,
         )
         for split_name, split in tests.items():
@@ -68,7 +65,7 @@ def run_arm(
 
     determined_by = {
         "reid": asdict(settings),
-        "loss": options,
+        "loss": getattr(loss, "keywords", {}),
         "seed": seed,
         "data": data.made_by,
         "size": list(data.train.size),

@@ -167,13 +167,20 @@ def train(
     """
     real = data.train
     styles = {c: real.take(np.flatnonzero(real.cameras == c)) for c in sorted({*sum(pairs, ())})}
+    draws = {
+        (a, b): unpaired(len(styles[a]), len(styles[b]), settings.batch, seed=(seed, a, b))
+        for a, b in pairs
+    }
+    # One length for all pairs, so that they can share a program.
+    epoch = max(1, round(float(np.mean([draw.steps_per_epoch for draw in draws.values()]))))
     translators: dict[tuple[int, int], Translate] = {}
     fingerprints = []
     for group in groups(pairs):
         name = f"pair_{group[0][0] + 1}_{group[0][1] + 1}"
         name += f"_and_{len(group) - 1}_more" if len(group) > 1 else ""
+        drawn = {pair: draws[pair] for pair in group}
         # Called again, a finished training only reads its last checkpoint.
-        state = cache(partial(_train_group, directory / name, styles, group, settings, seed, every))
+        state = cache(partial(_train_group, directory / name, styles, group, drawn, settings, epoch, seed, every))
         made_by = {"gan": asdict(settings), "pairs": group, "seed": seed, "data": data.made_by}
         fingerprints.append(run_once(directory / name, made_by, state))
         translators |= _translators(state, group, settings)
@@ -193,28 +200,23 @@ def groups(pairs: Sequence[tuple[int, int]]) -> list[list[tuple[int, int]]]:
     return [filled[i : i + size] for i in range(0, len(filled), size)]
 
 
-def _train_group(directory, styles, pairs, settings, seed, every) -> State:
+def _train_group(directory, styles, pairs, draws, settings, epoch, seed, every) -> State:
     size = styles[pairs[0][0]].size
-    draws = [
-        unpaired(len(styles[a]), len(styles[b]), settings.batch, seed=(seed, a, b))
-        for a, b in pairs
-    ]
-    epoch = max(1, round(float(np.mean([draw.steps_per_epoch for draw in draws]))))
-    turns, rate = phases(settings, size), schedule(settings, epoch)
-    tx = {name: optax.adam(rate, b1=0.5, b2=0.999) for name in ("G", "F", "DA", "DB")}
-    keys = [jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), a), b) for a, b in pairs]
+    init, step = _program(settings, size, epoch)
+    key = jax.random.key(seed)
+    keys = jnp.stack([jax.random.fold_in(jax.random.fold_in(key, a), b) for a, b in pairs])
     loaded = {c: s.resized(_larger(size, settings.margin)) for c, s in styles.items()}
 
-    def batch(step: int) -> dict[str, np.ndarray]:
-        rows = [draw(step) for draw in draws]
+    def batch(index: int) -> dict[str, np.ndarray]:
+        rows = [draws[pair](index) for pair in pairs]
         return {
             "a": np.stack([loaded[a].images(r) for (a, _), (r, _) in zip(pairs, rows, strict=True)]),
             "b": np.stack([loaded[b].images(r) for (_, b), (_, r) in zip(pairs, rows, strict=True)]),
         }
 
     return fit(
-        jax.jit(lambda: jax.vmap(lambda key: _init(key, tx, settings, size))(jnp.stack(keys))),
-        jax.vmap(alternate(turns, tx)),
+        lambda: init(keys),
+        step,
         lambda start, stop: prefetch(batch, start, stop),
         steps=epoch * (settings.epochs + settings.decay_epochs),
         directory=directory,
@@ -224,13 +226,21 @@ def _train_group(directory, styles, pairs, settings, seed, every) -> State:
     )
 
 
-def _init(key, tx, settings, size) -> State:
+@cache
+def _program(settings: Settings, size: tuple[int, int], epoch: int):
+    """``init(keys)`` and ``step(state, batch)`` over a leading axis of models, made once."""
     generator, judge = _networks(settings)
-    keys = dict(zip(tx, jax.random.split(key, len(tx)), strict=True))
-    blank = jnp.zeros((1, *size, 3))
-    nets = {n: (judge if n[0] == "D" else generator).init(keys[n], blank) for n in tx}
-    pools = {f"pool_{s}": empty_pool(settings.pool, (*size, 3)) for s in "ab"}
-    return create(jax.random.fold_in(key, 0), nets, tx, pools)
+    rate = schedule(settings, epoch)
+    tx = {name: optax.adam(rate, b1=0.5, b2=0.999) for name in ("G", "F", "DA", "DB")}
+
+    def init(key: jax.Array) -> State:
+        keys = dict(zip(tx, jax.random.split(key, len(tx)), strict=True))
+        blank = jnp.zeros((1, *size, 3))
+        nets = {n: (judge if n[0] == "D" else generator).init(keys[n], blank) for n in tx}
+        pools = {f"pool_{s}": empty_pool(settings.pool, (*size, 3)) for s in "ab"}
+        return create(jax.random.fold_in(key, 0), nets, tx, pools)
+
+    return jax.jit(jax.vmap(init)), jax.vmap(alternate(phases(settings, size), tx))
 
 
 def _translators(
@@ -238,19 +248,20 @@ def _translators(
 ) -> dict[tuple[int, int], Translate]:
     generator, _ = _networks(settings)
 
-    @jax.jit
-    def apply(params, images):
-        return augment.to_uint8(generator.apply({"params": params}, augment.to_float(images)))
-
     def translator(name: str, model: int) -> Translate:
         def translate(split: Split, rows: np.ndarray) -> np.ndarray:
             params = jax.tree.map(lambda x: x[model], state().nets[name].params)
-            return np.asarray(apply(params, split.images(rows)))
+            return np.asarray(_apply(generator, params, split.images(rows)))
 
         return translate
 
     forward = {(a, b): translator("G", i) for i, (a, b) in enumerate(pairs)}
     return forward | {(b, a): translator("F", i) for i, (a, b) in enumerate(pairs)}
+
+
+@partial(jax.jit, static_argnums=0)
+def _apply(generator: ResnetGenerator, params, images: jax.Array) -> jax.Array:
+    return augment.to_uint8(generator.apply({"params": params}, augment.to_float(images)))
 
 
 def _networks(settings: Settings) -> tuple[ResnetGenerator, PatchGAN]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -141,6 +142,7 @@ def train(
     """
     net = build(settings, len(np.unique(real.pids)))
     plan = shuffled(len(real), settings.batch, seed)
+    tx, step = _program(net, settings, plan.steps_per_epoch, loss)
     sources = {"": (real, labels(real.pids), plan)}
     if generated is not None:
         identities = np.searchsorted(np.unique(real.pids), generated.pids)
@@ -155,18 +157,16 @@ def train(
             arrays[prefix + "label"] = identities[rows].astype(np.int32)
         return arrays
 
-    tx = {"reid": optimiser(settings, plan.steps_per_epoch)}
-
     def init() -> State:
         key = jax.random.key(seed)
-        variables = jax.jit(net.init)(key, jnp.zeros((1, *real.size, 3)))
+        variables = _init(net, key, real.size)
         if settings.pretrained:
             variables = load_pretrained(Path(settings.pretrained), variables)
         return create(jax.random.fold_in(key, 0), {"reid": variables}, tx)
 
     state = fit(
         init,
-        alternate([phase(net, loss, settings)], tx),
+        step,
         lambda start, stop: prefetch(batch, start, stop),
         steps=plan.steps_per_epoch * settings.epochs,
         directory=directory,
@@ -174,6 +174,22 @@ def train(
     )
     trained = state.nets["reid"]
     return Model(net, {"params": trained.params, "batch_stats": trained.stats})
+
+
+@cache
+def _program(net: ReID, settings: Settings, steps_per_epoch: int, loss: ReidLoss):
+    tx = {"reid": optimiser(settings, steps_per_epoch)}
+    return tx, alternate([phase(net, loss, settings)], tx)
+
+
+@partial(jax.jit, static_argnums=(0, 2))
+def _init(net: ReID, key: jax.Array, size: tuple[int, int]):
+    return net.init(key, jnp.zeros((1, *size, 3)))
+
+
+@partial(jax.jit, static_argnums=0)
+def _embed(net: ReID, variables, images: jax.Array) -> jax.Array:
+    return net.apply(variables, augment.to_float(images))["test"]
 
 
 def build(settings: Settings, identities: int) -> ReID:
@@ -244,15 +260,11 @@ def optimiser(settings: Settings, steps_per_epoch: int) -> optax.GradientTransfo
 def embed(model: Model, split: Split, batch: int) -> Embedded:
     """Test embeddings of every image of ``split``, in its order."""
 
-    @jax.jit
-    def apply(variables, images):
-        return model.net.apply(variables, augment.to_float(images))["test"]
-
     rows = np.arange(len(split))
     parts = []
     for start in range(0, len(rows), batch):
         # The last batch is filled up by repeating its first row, so that one program serves all.
         picked = rows[start : start + batch]
         filled = np.concatenate([picked, np.full(batch - len(picked), picked[0])])
-        parts.append(np.asarray(apply(model.variables, split.images(filled)))[: len(picked)])
+        parts.append(np.asarray(_embed(model.net, model.variables, split.images(filled)))[: len(picked)])
     return Embedded(np.concatenate(parts), split.pids, split.cameras)

@@ -54,11 +54,11 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
         train_and_score("baseline", plain),
         train_and_score("jitter", replace(plain, jitter=options["jitter"])),
     ]
-    smoothed = {"loss": camstyle_loss, "loss_options": {"epsilon": options["epsilon"]}}
+    loss = partial(camstyle_loss, epsilon=options["epsilon"])
     translators = cycle.train(workdir / "cyclegan", data, pairs, gan, **common)
     fakes = generate.every_camera(workdir / "generated", data, translators)
-    arms.append(train_and_score("camstyle", plain, generated=fakes, **smoothed))
+    arms.append(train_and_score("camstyle", plain, generated=fakes, loss=loss))
     if data.truth is not None:
         truth = generate.every_camera(workdir / "truth", data, data.truth)
-        arms.append(train_and_score("oracle", plain, generated=truth, **smoothed))
+        arms.append(train_and_score("oracle", plain, generated=truth, loss=loss))
     return publish.publish(workdir, config, data, arms, fakes)

@@ -2,7 +2,8 @@
 
 ``write(Spec(...), root)`` makes a data set that the ordinary loaders read; ``restyle`` gives the
 oracle translation of its pictures into another camera, ``truth`` their masks and keypoints. The
-renderer's pieces are pure functions: sample a person, a moment and a camera, then ``render``.
+renderer's pieces are pure functions: sample a person, ``dress`` it,
+sample a moment and a camera, then ``render``.
 """
 
 from jaxreid.data.world.body import load_body
@@ -12,10 +13,12 @@ from jaxreid.data.world.moments import sample_moment
 from jaxreid.data.world.people import sample_person
 from jaxreid.data.world.renderer import Picture, render, surfels_for
 from jaxreid.data.world.spec import Spec, plan
+from jaxreid.data.world.wardrobe import dress
 
 __all__ = [
     "Picture",
     "Spec",
+    "dress",
     "load_body",
     "plan",
     "read_spec",

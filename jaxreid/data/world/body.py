@@ -83,39 +83,56 @@ class Body(NamedTuple):
 
 
 class Posed(NamedTuple):
-    """A body in one pose: surfel positions [3, N], normals [3, N] and keypoints [18, 3]."""
+    """A figure in one pose: surfel positions [3, N], normals [3, N] and keypoints [18, 3]."""
 
     points: jax.Array
     normals: jax.Array
     keypoints: jax.Array
 
 
-def pose_body(
-    body: Body, shape: jax.Array, rotations: jax.Array, offset: jax.Array, yaw: jax.Array
-) -> Posed:
-    """Shapes, clothes (thickness only) and bends a body by linear blend skinning.
+def shape_body(body: Body, shape: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Applies the blend shapes.
 
     Args:
         body: the cloud of N surfels.
         shape: [16] blend-shape weights.
+
+    Returns:
+        Rest positions [3, N], joints [13, 3] and keypoints [18, 3] of the shaped body.
+    """
+    bulge = (shape @ body.shapes.reshape(SHAPES, -1)).reshape(3, -1)
+    joints = body.joints + jnp.tensordot(shape, body.joint_shapes, 1)
+    keypoints = body.keypoints + jnp.tensordot(shape, body.keypoint_shapes, 1)
+    return body.rest + bulge, joints, keypoints
+
+
+def pose_body(
+    body: Body,
+    rest: jax.Array,
+    joints: jax.Array,
+    keypoints: jax.Array,
+    rotations: jax.Array,
+    yaw: jax.Array,
+) -> Posed:
+    """Bends a shaped body by linear blend skinning.
+
+    Args:
+        body: the cloud of N surfels (for its weights and normals).
+        rest: [3, N] rest positions.
+        joints: [13, 3] rest joints.
+        keypoints: [18, 3] rest keypoints.
         rotations: [13, 3, 3] rotation of every bone about its joint, in rest axes.
-        offset: [N] thickness of what covers each surfel, added along its normal.
         yaw: final turn of the whole person about the vertical axis, radians.
 
     Returns:
-        Positions, unit-ish normals and keypoints in world axes; the height of the soles is not
-        normalised.
+        Positions, normals (of nearly unit length) and keypoints in world axes.
     """
-    joints = body.joints + jnp.tensordot(shape, body.joint_shapes, 1)
     turns, moves = _chain(joints, rotations, yaw)
     affine = jnp.concatenate([turns.reshape(-1, 9), moves], axis=1)
     blended = affine.T @ body.weights
-    bulge = (shape @ body.shapes.reshape(SHAPES, -1)).reshape(3, -1)
-    shaped = body.rest + bulge + offset * body.normal
-    keypoints = body.keypoints + jnp.tensordot(shape, body.keypoint_shapes, 1)
     bones = jnp.asarray(body.keypoint_bones)
     return Posed(
-        _rotate(blended, shaped) + blended[9:],
+        _rotate(blended, rest) + blended[9:],
         _rotate(blended, jnp.asarray(body.normal)),
         jnp.einsum("kij,kj->ki", turns[bones], keypoints) + moves[bones],
     )
@@ -136,9 +153,7 @@ def _chain(joints: jax.Array, rotations: jax.Array, yaw: jax.Array) -> tuple[jax
     moves = jnp.broadcast_to(root @ local[0], local.shape)
     for level in LEVELS:
         own, above = np.array(level), np.array([PARENTS[b] for b in level])
-        moves = moves.at[own].set(
-            jnp.einsum("bij,bj->bi", turns[above], local[own]) + moves[above]
-        )
+        moves = moves.at[own].set(jnp.einsum("bij,bj->bi", turns[above], local[own]) + moves[above])
         turns = turns.at[own].set(turns[above] @ rotations[own])
     return turns, moves
 

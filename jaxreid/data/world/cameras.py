@@ -75,11 +75,13 @@ def sample_camera(key: jax.Array, *, city: int = 0, strength: float = 0.5) -> Ca
         distance=distance,
         height=8.5 + distance * jnp.sin(pitch),
         path=jax.random.uniform(keys[9], (), minval=-1.4, maxval=1.4),
-        sun=jnp.stack([
-            jnp.sin(azimuth) * jnp.cos(elevation),
-            jnp.sin(elevation),
-            jnp.cos(azimuth) * jnp.cos(elevation),
-        ]),
+        sun=jnp.stack(
+            [
+                jnp.sin(azimuth) * jnp.cos(elevation),
+                jnp.sin(elevation),
+                jnp.cos(azimuth) * jnp.cos(elevation),
+            ]
+        ),
         sunlight=1.5 * clear * jnp.array([1.1, 1.0, 0.85]),
         skylight=(1.05 - 0.5 * clear) * tint,
         scenes=jax.vmap(lambda k: sample_scene(k, heading, city=city))(scene_keys),
@@ -99,7 +101,9 @@ def _sample_response(key: jax.Array, strength: float) -> dict[str, jax.Array]:
         "mix": colour + mixing,
         "gain": jnp.exp(0.22 * normal[1] + 0.2 * strength * jax.random.normal(keys[6], (3,))),
         "gamma": jnp.exp(0.32 * normal[2]),
-        "offset": 0.03 + 0.05 * strength * jax.random.normal(keys[7], (3,)) + 0.06 * jnp.abs(normal[3]),
+        "offset": 0.03
+        + 0.05 * strength * jax.random.normal(keys[7], (3,))
+        + 0.06 * jnp.abs(normal[3]),
         "blur": 0.55 * jnp.exp(0.5 * normal[4]),
         "noise": 0.018 * jnp.exp(0.6 * strength * jax.random.normal(keys[8], ())),
         "quality": jnp.round(jnp.clip(86 - 24 * jnp.abs(normal[0]), 50, 95)).astype(jnp.int32),
@@ -122,8 +126,17 @@ def develop(linear: jax.Array, camera: Camera, exposure: jax.Array, key: jax.Arr
     display = jnp.maximum(light, 1e-5) ** (1 / 2.2)
     mixed = jnp.einsum("hwc,dc->hwd", display, camera.mix) * camera.gain
     toned = jnp.maximum(mixed, 1e-4) ** camera.gamma * (1 - camera.offset) + camera.offset
-    noisy = toned + camera.noise * jax.random.normal(key, toned.shape)
+    noisy = toned + camera.noise * _grain(key, *toned.shape[:2])
     return jnp.clip(_shoulder(noisy), 0, 1) * 2 - 1
+
+
+def _grain(key: jax.Array, height: int, width: int) -> jax.Array:
+    """Sensor noise [H, W, 3]: fine in brightness, coarse in colour, as demosaicing leaves it."""
+    fine, coarse = jax.random.split(key)
+    luma = jax.random.normal(fine, (height, width, 1))
+    chroma = jax.random.normal(coarse, ((height + 1) // 2, (width + 1) // 2, 3))
+    spread = jnp.repeat(jnp.repeat(chroma, 2, axis=0), 2, axis=1)[:height, :width]
+    return luma + 0.5 * spread
 
 
 def _shoulder(x: jax.Array) -> jax.Array:

@@ -25,6 +25,7 @@ from jaxreid.data.world.moments import sample_moment
 from jaxreid.data.world.people import sample_person
 from jaxreid.data.world.renderer import Picture, render, surfels_for
 from jaxreid.data.world.spec import FOLDERS, KNOWN, Plan, Spec, plan
+from jaxreid.data.world.wardrobe import dress
 
 _SPEC_FILE = "world.json"
 _WORKERS = 2  # overlaps drawing with encoding, and fills cores that one picture leaves idle
@@ -78,7 +79,9 @@ def read_spec(root: str | Path) -> Spec:
     """
     path = Path(root) / _SPEC_FILE
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: {root} is not a synthetic world made by write().")
+        raise FileNotFoundError(
+            f"{path} is missing: {root} is not a synthetic world made by write()."
+        )
     return Spec(**json.loads(path.read_text())["spec"])
 
 
@@ -176,7 +179,9 @@ def _draw_all(
     everything = _cameras(spec)
     root = jax.random.key(spec.seed)
     look = (spec.height, spec.width, spec.city, spec.colourful)
-    fields = [getattr(table, name) for name in ("stream", "pid", "camera", "index", "scene", "kind")]
+    fields = [
+        getattr(table, name) for name in ("stream", "pid", "camera", "index", "scene", "kind")
+    ]
 
     def draw(start: int) -> list[Picture]:
         part = np.arange(start, min(start + batch, len(rows)))
@@ -205,22 +210,33 @@ def _draw(
 ) -> Picture:
     """Draws a batch; picture after picture, so that no result depends on its neighbours."""
     height, width, city, colourful = look
-    dressed = functools.partial(sample_person, city=city, colourful=colourful)
+    keys = jax.vmap(functools.partial(_keys, root))(*shots[:4])
 
-    def one(shot: tuple[jax.Array, ...]) -> Picture:
-        stream, pid, camera, index, scene, kind, viewer = shot
-        known = jax.random.fold_in(jax.random.fold_in(root, 2), pid)
-        visit = functools.reduce(jax.random.fold_in, (3, stream, pid, camera), root)
-        key = jax.random.fold_in(visit, index)
-        who, passer, moment_key, noise = jax.random.split(key, 4)
-        who = jnp.where(stream == KNOWN, known, who)
-        visit = jnp.where(stream == KNOWN, visit, key)
+    person = functools.partial(sample_person, city=city, colourful=colourful)
+
+    def one(args: tuple) -> Picture:
+        who, (camera, scene, kind, viewer), key = args
         own, seen_by = (jax.tree.map(lambda leaf, i=i: leaf[i], cameras) for i in (camera, viewer))
-        moment = sample_moment(moment_key, visit, scene=scene, path=own.path, kind=kind)
-        picture = render(
-            body, dressed(who), dressed(passer), moment, seen_by, noise, height=height, width=width
-        )
+        moment = sample_moment(key["moment"], key["visit"], scene=scene, path=own.path, kind=kind)
+        size = {"height": height, "width": width}
+        picture = render(body, who, person(key["passer"]), moment, seen_by, key["noise"], **size)
         pixels = jnp.round((picture.image + 1) * 127.5).astype(jnp.uint8)
         return picture._replace(image=pixels)
 
-    return jax.lax.map(one, shots)
+    # Figures are made for the whole batch first: XLA would otherwise fuse dressing into posing and
+    # repeat it for every coordinate.
+    who = jax.lax.map(lambda key: dress(person(key), body), keys["who"])
+    return jax.lax.map(one, (who, (shots[2], *shots[4:]), keys))
+
+
+def _keys(
+    root: jax.Array, stream: jax.Array, pid: jax.Array, camera: jax.Array, index: jax.Array
+) -> dict[str, jax.Array]:
+    """The random keys of one picture; those of a known person's looks depend on the pid alone."""
+    known = stream == KNOWN
+    visit = functools.reduce(jax.random.fold_in, (3, stream, pid, camera), root)
+    picture = jax.random.fold_in(visit, index)
+    own, passer, moment, noise = jax.random.split(picture, 4)
+    who = jnp.where(known, jax.random.fold_in(jax.random.fold_in(root, 2), pid), own)
+    visit = jnp.where(known, visit, picture)
+    return {"who": who, "passer": passer, "visit": visit, "moment": moment, "noise": noise}

@@ -25,14 +25,22 @@ _WARDROBE = np.array([
     (22, 22, 24), (28, 32, 50), (52, 53, 57), (96, 97, 100), (155, 155, 158), (222, 220, 214),
     (176, 160, 132), (84, 64, 48), (62, 82, 118), (104, 128, 160), (52, 60, 46), (96, 34, 40),
 ]) / 255  # fmt: skip
-_TOPS = np.array([(25, 13, 13, 9, 7, 11, 6, 6, 3, 2, 3, 2), (10, 8, 6, 10, 12, 30, 9, 3, 4, 4, 2, 2)])
-_BOTTOMS = np.array([(32, 14, 10, 6, 2, 2, 7, 4, 14, 7, 2, 0), (18, 10, 6, 8, 5, 8, 16, 4, 14, 9, 2, 0)])
-_SHOES = np.array([(45, 6, 10, 6, 6, 14, 3, 8, 1, 0, 0, 1), (24, 5, 5, 8, 10, 32, 8, 6, 1, 1, 0, 0)])
+_TOPS = np.array(
+    [(25, 13, 13, 9, 7, 11, 6, 6, 3, 2, 3, 2), (10, 8, 6, 10, 12, 30, 9, 3, 4, 4, 2, 2)]
+)
+_BOTTOMS = np.array(
+    [(32, 14, 10, 6, 2, 2, 7, 4, 14, 7, 2, 0), (18, 10, 6, 8, 5, 8, 16, 4, 14, 9, 2, 0)]
+)
+_SHOES = np.array(
+    [(45, 6, 10, 6, 6, 14, 3, 8, 1, 0, 0, 1), (24, 5, 5, 8, 10, 32, 8, 6, 1, 1, 0, 0)]
+)
 _VIVID = np.array([
     (176, 34, 40), (36, 70, 160), (200, 160, 40), (36, 118, 76), (206, 96, 40), (196, 110, 140),
     (110, 60, 130), (60, 140, 170),
 ]) / 255  # fmt: skip
-_SKINS = np.array([(236, 196, 172), (222, 178, 150), (196, 146, 114), (142, 96, 70), (88, 58, 44)]) / 255
+_SKINS = (
+    np.array([(236, 196, 172), (222, 178, 150), (196, 146, 114), (142, 96, 70), (88, 58, 44)]) / 255
+)
 _HAIRS = np.array([(24, 20, 18), (48, 34, 26), (86, 60, 40), (150, 114, 70), (150, 148, 146)]) / 255
 # Probability, per city, of short sleeves, an open or long coat, shorts, a cap.
 _SHORT_SLEEVES = np.array([0.2, 0.75])
@@ -103,9 +111,7 @@ def sample_person(key: jax.Array, *, city: int = 0, colourful: float = 0.2) -> P
     long_coat = coat & chance(0.4)
     skirt = female & ~long_coat & chance(0.2)
     shorts = ~skirt & chance(float(_SHORTS[climate]))
-    sleeve = jnp.where(
-        coat | ~chance(float(_SHORT_SLEEVES[climate])), 1.0, between(0.2, 0.5)
-    )
+    sleeve = jnp.where(coat | ~chance(float(_SHORT_SLEEVES[climate])), 1.0, between(0.2, 0.5))
     flare = jnp.where(long_coat, between(-4.2, -1.6), jnp.where(skirt, between(-5.5, -2.6), 9.0))
     return Person(
         shape=_sample_shape(next(keys), female, age),
@@ -119,10 +125,12 @@ def sample_person(key: jax.Array, *, city: int = 0, colourful: float = 0.2) -> P
         boot=jnp.where(chance(jnp.where(female, 0.25, 0.05)), between(-5.6, -4.4), -7.4),
         collar=jnp.where(coat, between(6.0, 6.5), between(5.5, 6.0)),
         opening=jnp.where(coat & chance(0.4), between(0.25, 0.7), 0.0),
-        loose=jnp.stack([
-            jnp.where(coat, between(0.18, 0.42), between(0.04, 0.22)),
-            jnp.where(female, between(0.02, 0.12), between(0.08, 0.3)),
-        ]),
+        loose=jnp.stack(
+            [
+                jnp.where(coat, between(0.18, 0.42), between(0.04, 0.22)),
+                jnp.where(female, between(0.02, 0.12), between(0.08, 0.3)),
+            ]
+        ),
         pattern=_choice(next(keys), jnp.array([60.0, 9, 8, 4, 6, 5, 5])),
         bag=_choice(next(keys), jnp.array([62.0, 20, 18])),
         folds=jax.random.uniform(next(keys), (2, 3), minval=0.8, maxval=2.6),
@@ -150,9 +158,7 @@ def _sample_shape(key: jax.Array, female: jax.Array, age: jax.Array) -> jax.Arra
     return jnp.concatenate([jnp.where(female, 0, weights), jnp.where(female, weights, 0)])
 
 
-def _sample_palette(
-    key: jax.Array, climate: int, colourful: float, age: jax.Array
-) -> jax.Array:
+def _sample_palette(key: jax.Array, climate: int, colourful: float, age: jax.Array) -> jax.Array:
     """[10, 3] sRGB colours of the materials."""
     keys = jax.random.split(key, 10)
     top = _garment(keys[0], _TOPS[climate], colourful)

@@ -1,4 +1,4 @@
-"""The renderer: a pure function of (person, moment, camera, key) to picture, mask and keypoints."""
+"""The renderer: a pure function of (figure, moment, camera, key) to picture, mask and keypoints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jaxreid.data.world.body import Body, Posed, pose_body
 from jaxreid.data.world.cameras import Camera, develop
 from jaxreid.data.world.people import Person
 from jaxreid.data.world.scenes import View, paint, sunlit
-from jaxreid.data.world.wardrobe import Outfit, dress
+from jaxreid.data.world.wardrobe import Figure, dress
 
 _AIM = 8.5  # height of the point that every camera looks at, dm
 _FILL = 0.92  # share of the box's height that a well-detected person fills
@@ -80,7 +80,7 @@ def surfels_for(height: int, width: int) -> int:
 @functools.partial(jax.jit, static_argnames=("height", "width"))
 def render(
     body: Body,
-    person: Person,
+    figure: Figure,
     passer: Person,
     moment: m.Moment,
     camera: Camera,
@@ -93,7 +93,7 @@ def render(
 
     Args:
         body: ``load_body(surfels_for(height, width))``.
-        person: who is seen.
+        figure: who is seen, ``dress(person, body)``.
         passer: who walks by when ``moment.obstruction`` is ``PEDESTRIAN``.
         moment: gait, place, box and exposure.
         camera: who looks.
@@ -106,23 +106,27 @@ def render(
     """
     scene = jax.tree.map(lambda leaf: leaf[moment.scene], camera.scenes)
     sun = sunlit(scene, moment.place[0], moment.place[1])
-    posed, colours, shown = _stand(body, person, moment, camera, sun)
-    view = _project(camera, moment, posed.points, shown)
-    buffer = _splat(view, posed, shown, (height, width), 0)
+    posed, light = _stand(body, figure, moment, camera, sun)
+    view = _project(camera, moment, posed.points, figure.shown)
+    surfels = len(figure.shown)
+    buffer = _splat(view, posed, figure.shown, (height, width), 0)
 
     def with_passer(buffer: jax.Array) -> tuple[jax.Array, jax.Array]:
-        other, tints, seen = _stand(body, passer, _passing(moment), camera, sun)
+        stranger = dress(passer, body)
+        other, glow = _stand(body, stranger, _passing(moment), camera, sun)
         aside, toward = moment.obstruction_at
-        other = other._replace(points=other.points + jnp.stack([1.6 * aside, 0 * aside, toward])[:, None])
-        theirs = _splat(view, other, seen, (height, width), len(shown))
-        return jnp.minimum(buffer, theirs), tints
+        other = other._replace(
+            points=other.points + jnp.stack([1.6 * aside, 0 * aside, toward])[:, None]
+        )
+        theirs = _splat(view, other, stranger.shown, (height, width), surfels)
+        return jnp.minimum(buffer, theirs), glow
 
     def alone(buffer: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return buffer, jnp.zeros_like(colours)
+        return buffer, jnp.zeros_like(light)
 
     passing = moment.obstruction == m.PEDESTRIAN
-    buffer, tints = jax.lax.cond(passing, with_passer, alone, buffer)
-    light, covered, mine = _resolve(buffer, jnp.concatenate([colours, tints], axis=1))
+    buffer, glow = jax.lax.cond(passing, with_passer, alone, buffer)
+    people, covered, mine = _resolve(buffer, jnp.concatenate([light, glow], axis=1))
     rays = view.rays(height, width)
     street = View(
         eye=view.eye,
@@ -135,48 +139,35 @@ def render(
     )
     background = paint(scene, street, _shadow(posed, camera.sun, view.eye, rays))
     thing, solid = _obstruction(moment, street, sun)
-    picture = light + (1 - covered)[..., None] * background
+    picture = people + (1 - covered)[..., None] * background
     picture = picture + solid[..., None] * (thing - picture)
     mask = ((mine >= 0.5) & (solid < 0.5)).astype(jnp.float32)
     image = develop(picture, camera, moment.exposure, key)
-    return Picture(image, mask, _keypoints(view, posed, buffer, mask, 2 * len(shown)))
+    return Picture(image, mask, _keypoints(view, posed, buffer, mask, 2 * surfels))
 
 
 def _stand(
-    body: Body, person: Person, moment: m.Moment, camera: Camera, sun: jax.Array
-) -> tuple[Posed, jax.Array, jax.Array]:
-    """Posed surfels on the ground, their linear light [3, N], and which exist [N]."""
-    outfit = dress(person, body)
-    posed = pose_body(body, person.shape, m.gait(moment), outfit.thickness, moment.yaw)
-    sole = jnp.min(jnp.where(outfit.shown, posed.points[1], jnp.inf))
+    body: Body, figure: Figure, moment: m.Moment, camera: Camera, sun: jax.Array
+) -> tuple[Posed, jax.Array]:
+    """Surfels posed on the ground, and the linear light [3, N] that they send."""
+    rest, joints, keypoints = figure.rest, figure.joints, figure.keypoints
+    posed = pose_body(body, rest, joints, keypoints, m.gait(moment), moment.yaw)
+    sole = jnp.min(jnp.where(figure.shown, posed.points[1], jnp.inf))
     drop = jnp.array([0.0, 1.0, 0.0]) * sole
     posed = posed._replace(points=posed.points - drop[:, None], keypoints=posed.keypoints - drop)
-    colours = _albedo(person, outfit) * _light(body, person, posed, outfit, camera, sun)
-    return posed, colours, outfit.shown
-
-
-def _albedo(person: Person, outfit: Outfit) -> jax.Array:
-    """Linear colour [3, N] of each surfel; a chain of selections is far faster than a gather."""
-    colours = jnp.zeros((3, 1))
-    for material, colour in enumerate(person.palette**2.2):
-        colours = jnp.where(outfit.material == material, colour[:, None], colours)
-    return colours
-
-
-def _light(
-    body: Body, person: Person, posed: Posed, outfit: Outfit, camera: Camera, sun: jax.Array
-) -> jax.Array:
-    """Light [3, N] that reaches each surfel: sky from above, sun, and shade in cloth folds."""
-    waves = person.folds @ body.rest
-    folds = jnp.sin(waves[0]) * jnp.sin(waves[1] + 1.0) * (outfit.thickness > 0)
-    sky = 0.72 + 0.28 * posed.normals[1] + 0.1 * folds
-    direct = jnp.maximum(camera.sun @ posed.normals + 0.15 * folds, 0) * sun
-    return camera.skylight[:, None] * sky + camera.sunlight[:, None] * direct
+    x, y, z = posed.normals
+    sky = 0.72 + 0.28 * y + 0.1 * figure.folds
+    facing = camera.sun[0] * x + camera.sun[1] * y + camera.sun[2] * z
+    direct = jnp.maximum(facing + 0.15 * figure.folds, 0) * sun
+    light = camera.skylight[:, None] * sky + camera.sunlight[:, None] * direct
+    return posed, figure.colour * light
 
 
 def _passing(moment: m.Moment) -> m.Moment:
     """How the passer-by walks: out of step and on another course."""
-    return moment._replace(phase=moment.phase + 2.0, yaw=moment.yaw + 2.4, stride=0.8 + 0 * moment.yaw)
+    return moment._replace(
+        phase=moment.phase + 2.0, yaw=moment.yaw + 2.4, stride=0.8 + 0 * moment.yaw
+    )
 
 
 def _project(camera: Camera, moment: m.Moment, points: jax.Array, shown: jax.Array) -> Projection:
@@ -219,7 +210,9 @@ def _splat(
     empty = jnp.full(cells, _NOTHING, jnp.uint32)
     grid = empty.at[cell].min(packed, mode="drop").reshape(height + 1, width + 1)
     grid = jnp.minimum(grid[1:], grid[:-1])
-    return _close(jnp.minimum(grid[:, 1:], grid[:, :-1]), jnp.uint32(far * _GAP / (2 * _DEPTH)) << bits)
+    return _close(
+        jnp.minimum(grid[:, 1:], grid[:, :-1]), jnp.uint32(far * _GAP / (2 * _DEPTH)) << bits
+    )
 
 
 def _close(grid: jax.Array, gap: jax.Array) -> jax.Array:

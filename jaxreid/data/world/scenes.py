@@ -27,8 +27,12 @@ _WALLS = np.array([
     [(126, 74, 60), (150, 146, 138), (96, 92, 90), (168, 156, 132), (64, 82, 52), (56, 62, 70)],
     [(214, 200, 172), (204, 168, 128), (226, 222, 212), (172, 148, 124), (88, 112, 60), (150, 96, 76)],
 ]) / 255  # fmt: skip
-_SIGNS = np.array([(170, 40, 40), (40, 80, 140), (40, 110, 70), (200, 170, 60), (230, 230, 226)]) / 255
-_PAINT = np.array([(200, 200, 202), (40, 42, 46), (120, 124, 130), (120, 34, 34), (44, 62, 96)]) / 255
+_SIGNS = (
+    np.array([(170, 40, 40), (40, 80, 140), (40, 110, 70), (200, 170, 60), (230, 230, 226)]) / 255
+)
+_PAINT = (
+    np.array([(200, 200, 202), (40, 42, 46), (120, 124, 130), (120, 34, 34), (44, 62, 96)]) / 255
+)
 _HEDGE = 4  # the wall colour that is foliage
 
 
@@ -239,7 +243,10 @@ def _row(scene: Scene, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array
     body = jnp.where((window | wheel | (y < 3.0))[..., None], 0.012, painted)
     rails = ((jnp.abs(at) < 0.25) | (_band(y - 9.5, 0.6) > 0)) * (y < 10.0)
     trunk = (jnp.abs(at + 6 * (own - 0.5)) < 1.8) * 1.0
-    bark = jnp.array([0.07, 0.055, 0.04]) * (0.7 + 0.6 * _noise(x * 1.5, y / 3.0, scene.salt))[..., None]
+    bark = (
+        jnp.array([0.07, 0.055, 0.04])
+        * (0.7 + 0.6 * _noise(x * 1.5, y / 3.0, scene.salt))[..., None]
+    )
     bollard = (jnp.abs(at) < 0.7) * (y < 9.0)
     iron = jnp.broadcast_to(jnp.array([0.03, 0.035, 0.035]), body.shape)
     solid = jnp.stack([0.0 * x, car * 1.0, rails * 1.0, trunk, bollard * 1.0])[scene.row]

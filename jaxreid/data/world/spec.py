@@ -142,7 +142,9 @@ def plan(spec: Spec) -> Plan:
     seen = spec.test_cameras_per_identity or spec.cameras
     shots = spec.test_images_per_camera or spec.images_per_camera
     rows = []
-    for pid, camera, count in _cells(rng, spec, train, spec.cameras_per_identity, spec.images_per_camera):
+    for pid, camera, count in _cells(
+        rng, spec, train, spec.cameras_per_identity, spec.images_per_camera
+    ):
         rows += [(TRAIN, KNOWN, pid, camera, i, m.PERSON) for i in range(count)]
     for pid, camera, count in _cells(rng, spec, test, seen, shots, fewest=2):
         rows += [(QUERY, KNOWN, pid, camera, 0, m.PERSON)]

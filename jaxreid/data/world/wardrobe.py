@@ -11,30 +11,50 @@ from jaxreid.data.world import body as b
 from jaxreid.data.world import people as p
 
 
-class Outfit(NamedTuple):
-    """How a person's clothes lie on the N surfels of a body.
+class Figure(NamedTuple):
+    """A person's clothed body in the rest pose, on the N surfels of a :class:`~.body.Body`.
 
     Attributes:
-        material: [N] int32 row of ``Person.palette``.
-        thickness: [N] distance of the cloth from the skin, dm.
+        rest: [3, N] positions, cloth included.
+        joints: [13, 3] joints.
+        keypoints: [18, 3] COCO-18 keypoints.
+        colour: [3, N] linear RGB albedo.
+        folds: [N] height of the cloth's folds, -1 to 1; 0 on skin.
         shown: [N] bool, False for surfels that this person does not have (other hair, no bag).
     """
 
-    material: jax.Array
-    thickness: jax.Array
+    rest: jax.Array
+    joints: jax.Array
+    keypoints: jax.Array
+    colour: jax.Array
+    folds: jax.Array
     shown: jax.Array
 
 
-def dress(person: p.Person, body: b.Body) -> Outfit:
-    """Dresses a body by region and rest-pose height; covered skin becomes cloth.
+def dress(person: p.Person, body: b.Body) -> Figure:
+    """Shapes a body and dresses it by region and rest-pose height; covered skin becomes cloth.
 
     Args:
         person: one person (unbatched).
         body: the cloud of N surfels.
 
     Returns:
-        The outfit of every surfel.
+        The figure, which every picture of this person poses.
     """
+    material, top = _materials(person, body)
+    thickness = _thickness(person, body, material, top)
+    rest, joints, keypoints = b.shape_body(body, person.shape)
+    waves = person.folds @ body.rest
+    folds = jnp.sin(waves[0]) * jnp.sin(waves[1] + 1.0) * (thickness > 0)
+    colour = jnp.zeros((3, 1))
+    for row, paint in enumerate(person.palette**2.2):
+        colour = jnp.where(material == row, paint[:, None], colour)
+    clothed = rest + thickness * body.normal
+    return Figure(clothed, joints, keypoints, colour, folds, _shown(person, body))
+
+
+def _materials(person: p.Person, body: b.Body) -> tuple[jax.Array, jax.Array]:
+    """Row of ``Person.palette`` of every surfel [N], and where the top covers it [N]."""
     region = body.region
     _, y, z = body.rest
     is_leg = (region == b.THIGH) | (region == b.CALF)
@@ -58,7 +78,7 @@ def dress(person: p.Person, body: b.Body) -> Outfit:
     material = jnp.where(region == b.LOCKS, p.HAIR, material)
     is_bag = (region == b.BACKPACK) | (region == b.SATCHEL)
     material = jnp.where(is_bag, p.BAG, material)
-    return Outfit(material, _thickness(person, body, material, top), _shown(person, body))
+    return material, top
 
 
 def _covered_by_top(person: p.Person, body: b.Body, hips: jax.Array) -> jax.Array:
@@ -92,9 +112,7 @@ def _top_material(person: p.Person, body: b.Body) -> jax.Array:
     return jnp.where(strap & ~arm, p.BAG, material)
 
 
-def _thickness(
-    person: p.Person, body: b.Body, material: jax.Array, top: jax.Array
-) -> jax.Array:
+def _thickness(person: p.Person, body: b.Body, material: jax.Array, top: jax.Array) -> jax.Array:
     """Cloth hangs clear of the skin, more so towards cuffs and hems."""
     region, y = body.region, body.rest[1]
     legs = person.loose[1] * (1 + 0.12 * jnp.clip(-1.0 - y, 0, 6))
