@@ -1,4 +1,4 @@
-"""The one entry point: ``python launch.py --config=configs/camstyle.py[:SCALE] [--config.KEY=VALUE]``.
+"""The one entry point: ``python launch.py --config=configs/NAME.py[:SCALE] [--config.KEY=VALUE]``.
 
 SCALE is ``demo`` (default: the embedded world, minutes on two CPU cores), ``tiny`` (seconds, for
 tests) or ``paper`` (the published settings; needs ``--config.data.name`` and
@@ -50,7 +50,8 @@ def run(config: dict, directory: Path) -> None:
     workdir.probe(directory)
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jaxreid"
     jax.config.update("jax_compilation_cache_dir", str(cache))
-    print(f"{config['system']} in {directory}, on {jax.device_count()} x {jax.devices()[0].device_kind}")
+    devices = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+    print(f"{config['system']} in {directory}, on {devices}")
     importlib.import_module(f"jaxreid.systems.{config['system']}").run(config, directory)
 
 
@@ -61,7 +62,8 @@ def parse(argv: list[str]) -> list[str]:
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         # What went wrong inside a config file comes wrapped in its traceback.
         wrapped = "Error whilst parsing config file" in str(error)
-        sys.exit(str(error).strip().splitlines()[-1] if wrapped else f"error: {error}")
+        said = error.args[0] if isinstance(error, KeyError) else str(error)
+        sys.exit(str(error).strip().splitlines()[-1] if wrapped else f"error: {said}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Chooses the strength of colour jitter on held-out training identities; the test set is not read.
 
-    python -m benchmarks.jitter --workdir=runs/jitter [--seeds=3]
+python -m benchmarks.jitter --workdir=runs/jitter [--seeds=3]
 """
 
 import argparse

@@ -42,10 +42,26 @@ def get_config(scale: str = "demo") -> ConfigDict:
     }
     if scale == "demo":
         config.gan.update(
-            {"width": 16, "blocks": 3, "patch_layers": 2, "batch": 4, "rate": 1e-3, "epochs": 5, "decay_epochs": 5}
+            {
+                "width": 16,
+                "blocks": 3,
+                "patch_layers": 2,
+                "batch": 4,
+                "rate": 1e-3,
+                "epochs": 5,
+                "decay_epochs": 5,
+            }
         )
     if scale == "tiny":
         config.gan.update(
-            {"width": 4, "blocks": 1, "patch_layers": 2, "batch": 4, "epochs": 1, "decay_epochs": 1, "pool": 6}
+            {
+                "width": 4,
+                "blocks": 1,
+                "patch_layers": 2,
+                "batch": 4,
+                "epochs": 1,
+                "decay_epochs": 1,
+                "pool": 6,
+            }
         )
     return config

@@ -27,6 +27,7 @@ def data(scale: str) -> ConfigDict:
         "cameras": 3,
         "cameras_per_identity": 2.0,
         "images_per_camera": 4.0,
+        "test_images_per_camera": 2.0,
         "distractors": 60,
         "junk": 30,
         "height": 128,
@@ -66,9 +67,7 @@ def reid(scale: str) -> ConfigDict:
         }
     )
     if scale == "tiny":
-        block.update(
-            {"width": 8, "batch": 8, "generated_batch": 3, "epochs": 2, "decay_every": 1}
-        )
+        block.update({"width": 8, "batch": 8, "generated_batch": 3, "epochs": 2, "decay_every": 1})
     if scale == "paper":
         block.update(
             {"depth": 50, "width": 64, "stem": "imagenet", "last_stride": 2, "batch": 128}

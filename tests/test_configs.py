@@ -13,7 +13,9 @@ from jaxreid.stages import cycle, reid, sets
 from jaxreid.training import Every
 
 ROOT = Path(__file__).parents[1]
-NAMES = sorted(p.stem for p in (ROOT / "configs").glob("*.py") if p.stem not in ("common", "__init__"))
+NAMES = sorted(
+    p.stem for p in (ROOT / "configs").glob("*.py") if p.stem not in ("common", "__init__")
+)
 BLOCKS = {"data": sets.Settings, "reid": reid.Settings, "gan": cycle.Settings, "every": Every}
 
 
@@ -54,7 +56,9 @@ def test_every_setting_is_read_by_the_code(settings):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_key_outside_the_settings_is_read_by_its_system(name):
     _, config = load(name, "demo")
-    text = (ROOT / "jaxreid" / "systems" / f"{name}.py").read_text() + (ROOT / "launch.py").read_text()
+    text = (ROOT / "jaxreid" / "systems" / f"{name}.py").read_text() + (
+        ROOT / "launch.py"
+    ).read_text()
     for key in config:
         assert f'config["{key}"]' in text, key
     for key in config.get(name, {}):
@@ -67,7 +71,12 @@ def test_camstyle_paper_settings_are_the_published_ones():
     assert (gan["width"], gan["blocks"], gan["batch"], gan["pool"]) == (64, 9, 1, 50)
     assert (gan["cycle_weight"], gan["identity_weight"], gan["rate"]) == (10.0, 5.0, 2e-4)
     assert (gan["epochs"], gan["decay_epochs"]) == (30, 20)
-    assert (net["depth"], net["head"], net["batch"], net["generated_batch"]) == (50, "fc1024", 128, 46)
+    assert (net["depth"], net["head"], net["batch"], net["generated_batch"]) == (
+        50,
+        "fc1024",
+        128,
+        46,
+    )
     assert (net["rate"], net["head_rate"], net["decay_every"], net["epochs"]) == (0.01, 0.1, 40, 50)
     assert net["weight_decay"] == 5e-4 and config["camstyle"]["epsilon"] == 0.1
     assert (config["data"]["height"], config["data"]["width"]) == (256, 128)
@@ -93,7 +102,9 @@ def test_reid_rates_fall_as_published():
     params = {"backbone": {"w": jnp.zeros(())}, "head": {"w": jnp.zeros(())}}
     state, steps = tx.init(params), []
     for _ in range(50):
-        updates, state = tx.update({"backbone": {"w": jnp.ones(())}, "head": {"w": jnp.ones(())}}, state, params)
+        updates, state = tx.update(
+            {"backbone": {"w": jnp.ones(())}, "head": {"w": jnp.ones(())}}, state, params
+        )
         steps.append([-float(updates[part]["w"]) for part in ("backbone", "head")])
     # Nesterov momentum on a constant gradient of 1 tends to a step of 10 x rate.
     np.testing.assert_allclose(steps[39], [0.1, 1.0], rtol=0.02)

@@ -39,7 +39,10 @@ IDE = "--config=configs/ide.py:tiny"
         ([IDE, "--config.reid.wdith=3"], ["wdith", "Did you mean", "width"]),
         ([IDE, "--config.system=cmastyle"], ["'cmastyle'", "Did you mean 'camstyle'"]),
         ([IDE, "--config.reid.head=bneck"], ["reid.head", "'bneck'", "bnneck"]),
-        ([IDE, "--config.data.name=martek1501", "--config.data.root=/"], ["martek1501", "market1501"]),
+        (
+            [IDE, "--config.data.name=martek1501", "--config.data.root=/"],
+            ["martek1501", "market1501"],
+        ),
         ([IDE, "--config.data.name=market1501", "--config.data.root=/nowhere"], ["/nowhere"]),
         ([IDE, "--config.data.name=market1501"], ["data.root"]),
         ([IDE, "--workdir=/proc/run"], ["/proc/run", "cannot be written", "--workdir"]),

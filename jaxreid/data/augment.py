@@ -47,7 +47,8 @@ def random_crop(key: jax.Array, images: jax.Array, size: tuple[int, int]) -> jax
 def pad_crop(key: jax.Array, images: jax.Array, pad: int) -> jax.Array:
     """Pads ``pad`` black pixels on all sides, then crops the old size at random."""
     padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), constant_values=-1.0)
-    return random_crop(key, padded, images.shape[1:3])
+    height, width = images.shape[1:3]
+    return random_crop(key, padded, (height, width))
 
 
 def resized_crop(key: jax.Array, images: jax.Array, tries: int = 10) -> jax.Array:

@@ -3,8 +3,6 @@
 `layer1.0.conv1.weight` of torchvision is `layer1_0/conv1/kernel` here.
 """
 
-from typing import Literal
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -76,7 +74,7 @@ class ResNet(nn.Module):
     depth: int = 50
     width: int = 64
     last_stride: int = 2
-    stem: Literal["imagenet", "small"] = "imagenet"
+    stem: str = "imagenet"
     dtype: Dtype | None = None
 
     @nn.compact

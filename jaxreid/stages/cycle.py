@@ -21,7 +21,6 @@ from jaxreid.training.pool import empty_pool, exchange
 from jaxreid.training.workdir import fingerprint
 
 
-
 @dataclass(frozen=True)
 class Settings:
     """One CycleGAN.
@@ -92,11 +91,14 @@ def phases(settings: Settings, size: tuple[int, int]) -> list[Phase]:
     """
     generator, judge = _networks(settings)
 
+    def judged(nets, name, images) -> Any:
+        return judge.apply({"params": nets[name].params}, images)
+
     def generators(nets, batch, memo, key):
         k_a, k_b, k_g, k_f, k_fg, k_gf = jax.random.split(key, 6)
         a, b = _augmented(k_a, batch["a"], size), _augmented(k_b, batch["b"], size)
 
-        def translate(name, images, key):
+        def translate(name, images, key) -> Any:
             variables = {"params": nets[name].params}
             return generator.apply(variables, images, train=True, rngs={"dropout": key})
 
@@ -104,9 +106,10 @@ def phases(settings: Settings, size: tuple[int, int]) -> list[Phase]:
         fake_b, same_b = jnp.split(translate("G", jnp.concatenate([a, b]), k_g), 2)
         fake_a, same_a = jnp.split(translate("F", jnp.concatenate([b, a]), k_f), 2)
         back_a, back_b = translate("F", fake_b, k_fg), translate("G", fake_a, k_gf)
-        score_a = judge.apply({"params": nets["DA"].params}, fake_a)
-        score_b = judge.apply({"params": nets["DB"].params}, fake_b)
-        adversarial = losses.lsgan_generator(score_a).mean() + losses.lsgan_generator(score_b).mean()
+        score_a, score_b = judged(nets, "DA", fake_a), judged(nets, "DB", fake_b)
+        adversarial = (
+            losses.lsgan_generator(score_a).mean() + losses.lsgan_generator(score_b).mean()
+        )
         cycle = losses.cycle(a, back_a).mean() + losses.cycle(b, back_b).mean()
         identity = (
             losses.identity_mapping(a, same_a).mean() + losses.identity_mapping(b, same_b).mean()
@@ -124,8 +127,7 @@ def phases(settings: Settings, size: tuple[int, int]) -> list[Phase]:
         for style, k in zip("ab", jax.random.split(key), strict=True):
             pools[f"pool_{style}"], fake = exchange(memo[f"pool_{style}"], k, memo[f"fake_{style}"])
             both = jnp.concatenate([memo[style], fake])
-            scores = judge.apply({"params": nets[f"D{style.upper()}"].params}, both)
-            real, fake = jnp.split(scores, 2)
+            real, fake = jnp.split(judged(nets, f"D{style.upper()}", both), 2)
             terms[f"d_{style}"] = losses.lsgan_discriminator(real, fake).mean()
         return sum(terms.values()), Aux(terms, pools)
 
@@ -180,7 +182,11 @@ def train(
         name += f"_and_{len(group) - 1}_more" if len(group) > 1 else ""
         drawn = {pair: draws[pair] for pair in group}
         # Called again, a finished training only reads its last checkpoint.
-        state = cache(partial(_train_group, directory / name, styles, group, drawn, settings, epoch, seed, every))
+        state = cache(
+            partial(
+                _train_group, directory / name, styles, group, drawn, settings, epoch, seed, every
+            )
+        )
         made_by = {"gan": asdict(settings), "pairs": group, "seed": seed, "data": data.made_by}
         fingerprints.append(run_once(directory / name, made_by, state))
         translators |= _translators(state, group, settings)
@@ -210,8 +216,12 @@ def _train_group(directory, styles, pairs, draws, settings, epoch, seed, every) 
     def batch(index: int) -> dict[str, np.ndarray]:
         rows = [draws[pair](index) for pair in pairs]
         return {
-            "a": np.stack([loaded[a].images(r) for (a, _), (r, _) in zip(pairs, rows, strict=True)]),
-            "b": np.stack([loaded[b].images(r) for (_, b), (_, r) in zip(pairs, rows, strict=True)]),
+            "a": np.stack(
+                [loaded[a].images(r) for (a, _), (r, _) in zip(pairs, rows, strict=True)]
+            ),
+            "b": np.stack(
+                [loaded[b].images(r) for (_, b), (_, r) in zip(pairs, rows, strict=True)]
+            ),
         }
 
     return fit(
@@ -261,7 +271,8 @@ def _translators(
 
 @partial(jax.jit, static_argnums=0)
 def _apply(generator: ResnetGenerator, params, images: jax.Array) -> jax.Array:
-    return augment.to_uint8(generator.apply({"params": params}, augment.to_float(images)))
+    translated: Any = generator.apply({"params": params}, augment.to_float(images))
+    return augment.to_uint8(translated)
 
 
 def _networks(settings: Settings) -> tuple[ResnetGenerator, PatchGAN]:

@@ -1,6 +1,6 @@
 """Re-ID training, embedding and scoring: one arm of an experiment."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -14,6 +14,7 @@ import optax
 from jaxreid import losses
 from jaxreid.data import Split, augment, labels, prefetch, shuffled, stream
 from jaxreid.evaluation import Embedded
+from jaxreid.nets.convert import load_pretrained
 from jaxreid.nets.heads import HEADS, ReID
 from jaxreid.nets.resnet import ResNet
 from jaxreid.stages.sets import Sets
@@ -85,7 +86,10 @@ def require(settings: Settings, data: Sets) -> None:
 
     Raises:
         ValueError: one identity, fewer images than a batch, a batch that the devices cannot split.
+        FileNotFoundError: ``settings.pretrained`` names no file.
     """
+    if settings.pretrained and not Path(settings.pretrained).is_file():
+        raise FileNotFoundError(f"reid.pretrained is {settings.pretrained!r}: no such file")
     images, identities = len(data.train), len(np.unique(data.train.pids))
     if identities < 2:
         raise ValueError(f"the training split holds {identities} identity; at least 2 are needed")
@@ -140,9 +144,8 @@ def train(
         generated: images made from ``real``, of the same identities; a stream of its own that
             runs on over epochs.
     """
-    net = build(settings, len(np.unique(real.pids)))
     plan = shuffled(len(real), settings.batch, seed)
-    tx, step = _program(net, settings, plan.steps_per_epoch, loss)
+    net, tx, step = _program(settings, len(np.unique(real.pids)), plan.steps_per_epoch, loss)
     sources = {"": (real, labels(real.pids), plan)}
     if generated is not None:
         identities = np.searchsorted(np.unique(real.pids), generated.pids)
@@ -161,7 +164,7 @@ def train(
         key = jax.random.key(seed)
         variables = _init(net, key, real.size)
         if settings.pretrained:
-            variables = load_pretrained(Path(settings.pretrained), variables)
+            variables, _ = load_pretrained(settings.pretrained, variables)
         return create(jax.random.fold_in(key, 0), {"reid": variables}, tx)
 
     state = fit(
@@ -177,9 +180,10 @@ def train(
 
 
 @cache
-def _program(net: ReID, settings: Settings, steps_per_epoch: int, loss: ReidLoss):
+def _program(settings: Settings, identities: int, steps_per_epoch: int, loss: ReidLoss):
+    net = build(settings, identities)
     tx = {"reid": optimiser(settings, steps_per_epoch)}
-    return tx, alternate([phase(net, loss, settings)], tx)
+    return net, tx, alternate([phase(net, loss, settings)], tx)
 
 
 @partial(jax.jit, static_argnums=(0, 2))
@@ -189,7 +193,8 @@ def _init(net: ReID, key: jax.Array, size: tuple[int, int]):
 
 @partial(jax.jit, static_argnums=0)
 def _embed(net: ReID, variables, images: jax.Array) -> jax.Array:
-    return net.apply(variables, augment.to_float(images))["test"]
+    outputs: Any = net.apply(variables, augment.to_float(images))
+    return outputs["test"]
 
 
 def build(settings: Settings, identities: int) -> ReID:
@@ -249,22 +254,28 @@ def optimiser(settings: Settings, steps_per_epoch: int) -> optax.GradientTransfo
             optax.sgd(falls, momentum=0.9, nesterov=True),
         )
 
-    parts = {"backbone": sgd(settings.rate), "head": sgd(settings.head_rate)}
+    parts: dict[Hashable, optax.GradientTransformation] = {
+        "backbone": sgd(settings.rate),
+        "head": sgd(settings.head_rate),
+    }
 
     def part(params):
-        return {name: jax.tree.map(lambda _, name=name: name, tree) for name, tree in params.items()}
+        return {
+            name: jax.tree.map(lambda _, name=name: name, tree) for name, tree in params.items()
+        }
 
     return optax.partition(parts, part)
 
 
 def embed(model: Model, split: Split, batch: int) -> Embedded:
     """Test embeddings of every image of ``split``, in its order."""
-
     rows = np.arange(len(split))
     parts = []
     for start in range(0, len(rows), batch):
         # The last batch is filled up by repeating its first row, so that one program serves all.
         picked = rows[start : start + batch]
         filled = np.concatenate([picked, np.full(batch - len(picked), picked[0])])
-        parts.append(np.asarray(_embed(model.net, model.variables, split.images(filled)))[: len(picked)])
+        parts.append(
+            np.asarray(_embed(model.net, model.variables, split.images(filled)))[: len(picked)]
+        )
     return Embedded(np.concatenate(parts), split.pids, split.cameras)

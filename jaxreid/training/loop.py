@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -99,8 +98,7 @@ def fit(
                 stop = stopping.is_set() or checkpoints.reached_preemption(done)
                 saving = last or stop or done % every.save == 0
                 logging = last or stop or done % every.log == 0 or index == start
-                if saving or logging:
-                    values = _summary(window, done)
+                values = _summary(window, done) if saving or logging else {}
                 if logging:
                     window = []
                     writer.scalars(done, values)

@@ -1,6 +1,6 @@
 """Devices: one axis named ``data``; the state is replicated or stacked, the batch is split."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -8,7 +8,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 
-def make_mesh(devices: list[jax.Device] | None = None) -> Mesh:
+def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     """A one-axis mesh ``('data',)`` over all (or the given) devices.
 
     The axis is Auto: Explicit axes refuse pairwise distances and hard mining over the batch.

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 
 
 class Pool(NamedTuple):
-    """``images [capacity, H, W, C]`` of which the first ``count`` (int32 scalar) are filled."""
+    """``images [capacity, H, W, C]`` of which the first ``filled`` (int32 scalar) count."""
 
     images: jax.Array
-    count: jax.Array
+    filled: jax.Array
 
 
 def empty_pool(capacity: int, shape: tuple[int, ...]) -> Pool:
@@ -40,12 +40,12 @@ def exchange(pool: Pool, key: jax.Array, images: jax.Array) -> tuple[Pool, jax.A
     def one(pool: Pool, item: tuple[jax.Array, jax.Array]) -> tuple[Pool, jax.Array]:
         image, key = item
         coin, slot = jax.random.split(key)
-        filling = pool.count < capacity
-        slot = jnp.where(filling, pool.count, jax.random.randint(slot, (), 0, capacity))
+        filling = pool.filled < capacity
+        slot = jnp.where(filling, pool.filled, jax.random.randint(slot, (), 0, capacity))
         swap = ~filling & jax.random.bernoulli(coin)
         old = pool.images[slot]
         stored = pool.images.at[slot].set(jnp.where(filling | swap, image, old))
-        count = jnp.minimum(pool.count + 1, capacity)
-        return Pool(stored, count), jnp.where(swap, old, image)
+        filled = jnp.minimum(pool.filled + 1, capacity)
+        return Pool(stored, filled), jnp.where(swap, old, image)
 
     return jax.lax.scan(one, pool, (images, jax.random.split(key, images.shape[0])))

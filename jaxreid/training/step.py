@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from jaxreid.training.state import Net, State
 
@@ -41,7 +42,7 @@ class Phase:
     """
 
     trains: tuple[str, ...]
-    loss: Callable[[dict[str, Net], Batch, dict[str, Any], jax.Array], tuple[jax.Array, Aux]]
+    loss: Callable[[dict[str, Net], Batch, dict[str, Any], jax.Array], tuple[ArrayLike, Aux]]
     every: int = 1
 
 

@@ -13,7 +13,7 @@ class WorkdirError(RuntimeError):
     """The work directory cannot be used; the message says why and how to mend it."""
 
 
-def run_once(directory: Path, settings: Mapping[str, Any], make: Callable[[], None]) -> str:
+def run_once(directory: Path, settings: Mapping[str, Any], make: Callable[[], object]) -> str:
     """Runs ``make`` unless ``directory`` says that it was completed with the same settings.
 
     ``settings.json`` is written before, ``done.json`` after ``make``: a directory with the first

@@ -15,7 +15,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def command(system, workdir):
-    return [sys.executable, "launch.py", f"--config=configs/{system}.py:tiny", f"--workdir={workdir}"]
+    return [
+        sys.executable,
+        "launch.py",
+        f"--config=configs/{system}.py:tiny",
+        f"--workdir={workdir}",
+    ]
 
 
 def run(system, workdir):

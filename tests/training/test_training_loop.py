@@ -123,7 +123,7 @@ def test_samples_come_on_time_and_at_the_end(tmp_path):
 def test_eight_devices_equal_one(tmp_path):
     """Losses, gradients (as SGD updates) and batch norm statistics, in a fresh process."""
     code = textwrap.dedent("""
-        import sys, jax, jax.numpy as jnp, numpy as np, optax
+        import pathlib, sys, jax, jax.numpy as jnp, numpy as np, optax
         from flax import linen as nn
         from jaxreid.training import Aux, Every, Phase, alternate, create, fit
         from jaxreid import losses
@@ -137,7 +137,9 @@ def test_eight_devices_equal_one(tmp_path):
 
         net, tx = Net(), {"n": optax.sgd(1.0)}
         def init():
-            return create(jax.random.key(0), {"n": net.init(jax.random.key(1), jnp.zeros((1, 6, 4, 3)), True)}, tx)
+            blank = jnp.zeros((1, 6, 4, 3))
+            nets = {"n": net.init(jax.random.key(1), blank, True)}
+            return create(jax.random.key(0), nets, tx)
         def loss(nets, batch, memo, key):
             variables = {"params": nets["n"].params, "batch_stats": nets["n"].stats}
             x = batch["x"] + jax.random.normal(key, batch["x"].shape)
@@ -147,7 +149,8 @@ def test_eight_devices_equal_one(tmp_path):
         def batches(a, b):
             for s in range(a, b):
                 rng = np.random.default_rng(s)
-                yield s, {"x": rng.normal(size=(16, 6, 4, 3)).astype(np.float32), "y": rng.integers(0, 5, 16)}
+                x = rng.normal(size=(16, 6, 4, 3)).astype(np.float32)
+                yield s, {"x": x, "y": rng.integers(0, 5, 16)}
         assert jax.device_count() == int(sys.argv[1])
         if jax.device_count() == 8:
             from jaxreid.training.mesh import make_mesh, placement
@@ -156,8 +159,10 @@ def test_eight_devices_equal_one(tmp_path):
                 raise AssertionError("an odd batch was accepted")
             except ValueError as error:
                 assert "'x': 12" in str(error) and "8 devices" in str(error)
-        state = fit(init, alternate([Phase(("n",), loss)], tx), batches, steps=1, directory=__import__("pathlib").Path(sys.argv[2]), every=Every(1, 9, 9))
-        np.savez(sys.argv[3], *[np.asarray(x) for x in jax.tree.leaves((state.nets["n"].params, state.nets["n"].stats))])
+        step, directory = alternate([Phase(("n",), loss)], tx), pathlib.Path(sys.argv[2])
+        state = fit(init, step, batches, steps=1, directory=directory, every=Every(1, 9, 9))
+        leaves = jax.tree.leaves((state.nets["n"].params, state.nets["n"].stats))
+        np.savez(sys.argv[3], *[np.asarray(x) for x in leaves])
     """)
     found = []
     for devices in (1, 8):
@@ -169,7 +174,5 @@ def test_eight_devices_equal_one(tmp_path):
             found.append([file[name] for name in file.files])
     for one, eight in zip(*found, strict=True):
         np.testing.assert_allclose(eight, one, atol=2e-6)
-    losses = [
-        json.loads((tmp_path / str(n) / "metrics.jsonl").read_text())["loss"] for n in (1, 8)
-    ]
+    losses = [json.loads((tmp_path / str(n) / "metrics.jsonl").read_text())["loss"] for n in (1, 8)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)

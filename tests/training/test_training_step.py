@@ -72,14 +72,14 @@ def test_every_counts_the_turns(every):
 
 def test_memo_reaches_later_phases_without_gradient_and_only_extra_survives():
     def first(nets, batch, memo, key):
-        return nets["a"].params["w"] * 0, Aux({}, {"fake": nets["a"].params["w"], "kept": memo["kept"] + 1})
+        return nets["a"].params["w"] * 0, Aux(
+            {}, {"fake": nets["a"].params["w"], "kept": memo["kept"] + 1}
+        )
 
     def second(nets, batch, memo, key):
         return memo["fake"] * nets["b"].params["w"], Aux({"seen": memo["fake"]})
 
-    state, step = make(
-        [Phase(("a",), first), Phase(("b",), second)], extra={"kept": jnp.zeros(())}
-    )
+    state, step = make([Phase(("a",), first), Phase(("b",), second)], extra={"kept": jnp.zeros(())})
     state, metrics = step(state, {})
     assert float(metrics["seen"]) == 1.0 and weights(state)["b"] == 1.5
     assert set(state.extra) == {"kept"} and float(state.extra["kept"]) == 1.0
@@ -87,7 +87,9 @@ def test_memo_reaches_later_phases_without_gradient_and_only_extra_survives():
 
 def test_keys_differ_between_steps_and_phases_but_not_between_runs():
     def draw(nets, batch, memo, key):
-        return nets["a"].params["w"] * 0, Aux({f"u{len(memo)}": jax.random.uniform(key)}, {str(len(memo)): 0.0})
+        return nets["a"].params["w"] * 0, Aux(
+            {f"u{len(memo)}": jax.random.uniform(key)}, {str(len(memo)): 0.0}
+        )
 
     def run():
         state, step = make([Phase(("a",), draw), Phase(("a",), draw)])
@@ -104,7 +106,7 @@ def test_pool_returns_the_first_images_then_about_half_old_ones():
     images = jnp.arange(400.0).reshape(400, 1, 1, 1)
     pool, out = exchange(empty_pool(50, (1, 1, 1)), jax.random.key(1), images)
     out, inside = np.ravel(out), set(np.ravel(pool.images).tolist())
-    assert np.array_equal(out[:50], np.arange(50)) and int(pool.count) == 50
+    assert np.array_equal(out[:50], np.arange(50)) and int(pool.filled) == 50
     old = out[50:] != np.arange(50, 400)
     assert 0.4 < old.mean() < 0.6
     # An image that came back after the filling has left its slot for good.

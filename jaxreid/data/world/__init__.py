@@ -6,8 +6,8 @@ renderer's pieces are pure functions: sample a person, ``dress`` it,
 sample a moment and a camera, then ``render``.
 """
 
-from jaxreid.data.world.body import load_body
 from jaxreid.data.world.cameras import sample_camera
+from jaxreid.data.world.cloud import load_body
 from jaxreid.data.world.market import read_spec, restyle, truth, write
 from jaxreid.data.world.moments import sample_moment
 from jaxreid.data.world.people import sample_person

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from jaxreid.data.world.dice import Dice
 from jaxreid.data.world.moments import SCENES
 from jaxreid.data.world.scenes import Scene, sample_scene
 
@@ -59,54 +61,43 @@ def sample_camera(key: jax.Array, *, city: int = 0, strength: float = 0.5) -> Ca
     Returns:
         The camera; ``vmap`` over keys for many.
     """
-    keys = jax.random.split(key, 12)
-    pitch = jax.random.uniform(keys[0], (), minval=0.06, maxval=0.34)
-    distance = jax.random.uniform(keys[1], (), minval=80.0, maxval=150.0)
-    azimuth = jax.random.uniform(keys[2], (), minval=-jnp.pi, maxval=jnp.pi)
-    low, high = ((0.35, 0.8), (0.7, 1.2))[min(city, 1)]
-    elevation = jax.random.uniform(keys[3], (), minval=low, maxval=high)
-    clear = jax.random.uniform(keys[4], ()) ** (1.5, 0.7)[min(city, 1)]
-    warmth = jax.random.uniform(keys[5], (), minval=-1, maxval=1)
-    tint = jnp.stack([1 + 0.1 * warmth, 1.0 + 0 * warmth, 1 - 0.1 * warmth])
-    scene_keys = jax.random.split(keys[6], SCENES)
-    heading = jax.random.uniform(keys[7], (), minval=-0.7, maxval=0.7)
-    response = _sample_response(keys[8], strength)
+    own, scenes = jax.random.split(key)
+    dice, climate = Dice(own, 40), min(city, 1)
+    distance, pitch = dice.between(80.0, 150.0), dice.between(0.06, 0.34)
+    azimuth = dice.between(-jnp.pi, jnp.pi)
+    elevation = dice.between(*((0.35, 0.8), (0.7, 1.2))[climate])
+    level = jnp.cos(elevation)
+    clear = dice.uniform() ** (1.5, 0.7)[climate]
+    warmth = dice.between(-0.1, 0.1)
+    heading = dice.between(-0.7, 0.7)
+    draw_scene = functools.partial(sample_scene, heading=heading, city=city)
     return Camera(
         distance=distance,
         height=8.5 + distance * jnp.sin(pitch),
-        path=jax.random.uniform(keys[9], (), minval=-1.4, maxval=1.4),
-        sun=jnp.stack(
-            [
-                jnp.sin(azimuth) * jnp.cos(elevation),
-                jnp.sin(elevation),
-                jnp.cos(azimuth) * jnp.cos(elevation),
-            ]
-        ),
+        path=dice.between(-1.4, 1.4),
+        sun=jnp.stack([jnp.sin(azimuth) * level, jnp.sin(elevation), jnp.cos(azimuth) * level]),
         sunlight=1.5 * clear * jnp.array([1.1, 1.0, 0.85]),
-        skylight=(1.05 - 0.5 * clear) * tint,
-        scenes=jax.vmap(lambda k: sample_scene(k, heading, city=city))(scene_keys),
-        **response,
+        skylight=(1.05 - 0.5 * clear) * (1 + warmth * jnp.array([1.0, 0.0, -1.0])),
+        scenes=jax.vmap(draw_scene)(jax.random.split(scenes, SCENES)),
+        **_sample_response(dice, strength),
     )
 
 
-def _sample_response(key: jax.Array, strength: float) -> dict[str, jax.Array]:
-    keys = jax.random.split(key, 9)
-    normal = [strength * jax.random.normal(k, ()) for k in keys[:5]]
-    mixing = 0.1 * strength * jax.random.normal(keys[5], (3, 3))
-    grey = jnp.full((3, 3), 1 / 3)
-    saturation = jnp.exp(0.45 * normal[0])
-    colour = saturation * jnp.eye(3) + (1 - saturation) * grey
-    mixing -= mixing.mean(axis=1, keepdims=True)
+def _sample_response(dice: Dice, strength: float) -> dict[str, jax.Array]:
+    """Sensor parameters; every random number in here is scaled by ``strength``."""
+    vivid, bright, tone, haze, soft, grainy = strength * dice.normal(6)
+    mixing = 0.07 * strength * dice.normal(3, 3)
+    saturation = jnp.exp(0.4 * vivid)
+    colour = saturation * jnp.eye(3) + (1 - saturation) / 3
+    tint, black = strength * dice.normal(2, 3)
     return {
-        "mix": colour + mixing,
-        "gain": jnp.exp(0.22 * normal[1] + 0.2 * strength * jax.random.normal(keys[6], (3,))),
-        "gamma": jnp.exp(0.32 * normal[2]),
-        "offset": 0.03
-        + 0.05 * strength * jax.random.normal(keys[7], (3,))
-        + 0.06 * jnp.abs(normal[3]),
-        "blur": 0.55 * jnp.exp(0.5 * normal[4]),
-        "noise": 0.018 * jnp.exp(0.6 * strength * jax.random.normal(keys[8], ())),
-        "quality": jnp.round(jnp.clip(86 - 24 * jnp.abs(normal[0]), 50, 95)).astype(jnp.int32),
+        "mix": colour + mixing - mixing.mean(axis=1, keepdims=True),
+        "gain": jnp.exp(0.22 * bright + 0.14 * tint),
+        "gamma": jnp.exp(0.32 * tone),
+        "offset": 0.03 + 0.05 * black + 0.06 * jnp.abs(haze),
+        "blur": 0.55 * jnp.exp(0.5 * soft),
+        "noise": 0.012 * jnp.exp(0.6 * grainy),
+        "quality": jnp.round(jnp.clip(86 - 24 * jnp.abs(vivid), 50, 95)).astype(jnp.int32),
     }
 
 
@@ -145,14 +136,13 @@ def _shoulder(x: jax.Array) -> jax.Array:
 
 
 def _blur(image: jax.Array, sigma: jax.Array) -> jax.Array:
-    """Separable Gaussian of 7 taps with reflected borders."""
-    taps = jnp.exp(-0.5 * (jnp.arange(-3, 4) / jnp.maximum(sigma, 1e-3)) ** 2)
-    taps = taps / taps.sum()
-    for axis in (0, 1):
-        pad = [(3, 3) if a == axis else (0, 0) for a in range(3)]
-        wide, size = jnp.pad(image, pad, mode="edge"), image.shape[axis]
-        image = sum(
-            (taps[i] * jax.lax.slice_in_dim(wide, i, i + size, axis=axis) for i in range(7)),
-            jnp.zeros_like(image),
-        )
-    return image
+    """Gaussian blur as two matrix products, which XLA does not fuse with what drew the image."""
+    down, across = (_gaussian(size, sigma) for size in image.shape[:2])
+    return jnp.einsum("hi,iwc->hwc", down, jnp.einsum("wj,ijc->iwc", across, image))
+
+
+def _gaussian(size: int, sigma: jax.Array) -> jax.Array:
+    """[size, size] blur matrix, rows sum to 1."""
+    apart = jnp.arange(size)[:, None] - jnp.arange(size)
+    taps = jnp.exp(-0.5 * (apart / jnp.maximum(sigma, 0.1)) ** 2)
+    return taps / taps.sum(axis=1, keepdims=True)

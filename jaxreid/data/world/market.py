@@ -19,8 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from jaxreid.data.world.body import Body, load_body
+from jaxreid.data.world.body import Body
 from jaxreid.data.world.cameras import Camera, sample_camera
+from jaxreid.data.world.cloud import load_body
 from jaxreid.data.world.moments import sample_moment
 from jaxreid.data.world.people import sample_person
 from jaxreid.data.world.renderer import Picture, render, surfels_for
@@ -31,7 +32,7 @@ _SPEC_FILE = "world.json"
 _WORKERS = 2  # overlaps drawing with encoding, and fills cores that one picture leaves idle
 
 
-def write(spec: Spec, root: str | Path, *, batch: int = 64) -> None:
+def write(spec: Spec, root: str | Path, *, batch: int = 32) -> None:
     """Draws a whole world into ``root`` in Market-1501's official layout.
 
     ``root`` appears only when it is complete. The same specification gives the same bytes, whatever
@@ -63,7 +64,7 @@ def write(spec: Spec, root: str | Path, *, batch: int = 64) -> None:
     start = time.monotonic()
     for row, picture in enumerate(pictures):
         path = partial / FOLDERS[table.folder[row]] / table.names[row]
-        _encode(picture.image, int(quality[table.camera[row]]), path)
+        _encode(np.asarray(picture.image), int(quality[table.camera[row]]), path)
         if (row + 1) % 1000 == 0 or row + 1 == len(table.names):
             _report(row + 1, len(table.names), time.monotonic() - start)
     text = json.dumps({"spec": dataclasses.asdict(spec)}, indent=2)
@@ -144,7 +145,7 @@ def _lookup(spec: Spec, names: Sequence[str]) -> tuple[Plan, np.ndarray]:
     unknown = [name for name in names if name not in row_of]
     if unknown:
         raise ValueError(
-            f"{unknown[0]!r} ({len(unknown)} of {len(names)} names) is not a picture of this world: "
+            f"{unknown[0]!r} ({len(unknown)} of {len(names)} names) is no picture of this world: "
             "give bare file names such as those in bounding_box_train."
         )
     return table, np.array([row_of[name] for name in names], np.int32)
@@ -172,16 +173,14 @@ def _cameras(spec: Spec) -> Camera:
 
 
 def _draw_all(
-    spec: Spec, table: Plan, rows: np.ndarray, cameras: np.ndarray, batch: int = 64
+    spec: Spec, table: Plan, rows: np.ndarray, cameras: np.ndarray, batch: int = 32
 ) -> Iterator[Picture]:
     """Pictures of ``rows`` as seen by ``cameras``, in order; images are uint8 on the host."""
     body = jax.tree.map(jnp.asarray, load_body(surfels_for(spec.height, spec.width)))
     everything = _cameras(spec)
     root = jax.random.key(spec.seed)
     look = (spec.height, spec.width, spec.city, spec.colourful)
-    fields = [
-        getattr(table, name) for name in ("stream", "pid", "camera", "index", "scene", "kind")
-    ]
+    fields = [getattr(table, name) for name in ("stream", "pid", "camera", "shot", "scene", "kind")]
 
     def draw(start: int) -> list[Picture]:
         part = np.arange(start, min(start + batch, len(rows)))
@@ -230,12 +229,12 @@ def _draw(
 
 
 def _keys(
-    root: jax.Array, stream: jax.Array, pid: jax.Array, camera: jax.Array, index: jax.Array
+    root: jax.Array, stream: jax.Array, pid: jax.Array, camera: jax.Array, shot: jax.Array
 ) -> dict[str, jax.Array]:
     """The random keys of one picture; those of a known person's looks depend on the pid alone."""
     known = stream == KNOWN
     visit = functools.reduce(jax.random.fold_in, (3, stream, pid, camera), root)
-    picture = jax.random.fold_in(visit, index)
+    picture = jax.random.fold_in(visit, shot)
     own, passer, moment, noise = jax.random.split(picture, 4)
     who = jnp.where(known, jax.random.fold_in(jax.random.fold_in(root, 2), pid), own)
     visit = jnp.where(known, visit, picture)

@@ -8,12 +8,15 @@ import jax
 import jax.numpy as jnp
 
 from jaxreid.data.world import body as b
+from jaxreid.data.world.dice import Dice
 
 SCENES = 3
 # What may stand between the camera and the person.
 CLEAR, POST, BIN, BICYCLE, PEDESTRIAN = range(5)
 # How a box was made: by a good detector, by one that missed the person, or on empty street.
 PERSON, FRAGMENT, STREET = range(3)
+
+_STRAIGHT = 0.8  # turn that straightens the elbows of the rest pose, radians
 
 
 class Moment(NamedTuple):
@@ -71,52 +74,46 @@ def sample_moment(
     Returns:
         The moment.
     """
-    keys = iter(jax.random.split(key, 16))
-    turn_key, pace_key, spot_key = jax.random.split(visit, 3)
-    back = jnp.where(jax.random.bernoulli(turn_key, 0.5), jnp.pi, 0.0)
-    pace = jax.random.uniform(pace_key, (), minval=0.4, maxval=1.05)
-    standing = jax.random.bernoulli(next(keys), 0.08)
-    normal = lambda *shape: jax.random.normal(next(keys), shape)  # noqa: E731
-    spot = jax.random.uniform(spot_key, (2,), minval=-1, maxval=1) * jnp.array([60.0, 7.0])
-    shift = jnp.array([12.0, 2.0]) * normal(2)
-    side = jnp.where(jax.random.bernoulli(next(keys)), 1.0, -1.0)
-    gap = jax.random.uniform(next(keys), (), minval=1.2, maxval=3.6)
-    odds = jnp.array([0.83, 0.04, 0.04, 0.03, 0.06])
-    obstruction = jax.random.categorical(next(keys), jnp.log(odds))
-    behind = (obstruction == PEDESTRIAN) & jax.random.bernoulli(next(keys))
+    walk, dice = Dice(visit, 4), Dice(key, 40)
+    normal = dice.normal
+    back = jnp.where(walk.chance(0.5), jnp.pi, 0.0)
+    pace = walk.between(0.4, 1.05)
+    spot = walk.between(-1, 1, 2) * jnp.array([60.0, 7.0])
+    side = jnp.where(dice.chance(0.5), 1.0, -1.0)
+    gap = dice.between(1.2, 3.6)
+    obstruction = dice.pick([0.83, 0.04, 0.04, 0.03, 0.06])
+    behind = (obstruction == PEDESTRIAN) & dice.chance(0.5)
     return Moment(
-        phase=jax.random.uniform(next(keys), (), maxval=2 * jnp.pi),
-        stride=jnp.where(standing, 0.08, pace),
+        phase=dice.between(0, 2 * jnp.pi),
+        stride=jnp.where(dice.chance(0.08), 0.08, pace),
         yaw=path + back + 0.35 * normal(),
-        elbows=0.05 + 0.2 * jnp.abs(normal(2)),
+        elbows=0.15 + 0.3 * jnp.abs(normal(2)),
         lean=0.04 + 0.04 * normal(),
         head=jnp.array([0.3, 0.12]) * normal(2),
-        place=spot + shift,
+        place=spot + jnp.array([12.0, 2.0]) * normal(2),
         range=jnp.exp(0.15 * normal()),
         scene=jnp.asarray(scene, jnp.int32),
-        box=_sample_box(next(keys), kind),
+        box=_sample_box(dice, kind),
         obstruction=obstruction,
         obstruction_at=jnp.stack([side * gap, jnp.where(behind, -4 - 3 * gap, 3 + 2 * gap)]),
         exposure=0.1 * normal(),
     )
 
 
-def _sample_box(key: jax.Array, kind: jax.Array | int) -> jax.Array:
+def _sample_box(dice: Dice, kind: jax.Array | int) -> jax.Array:
     """Shift and scale of the box; most boxes are good, some crop the feet or the head."""
-    good, bad, crop, side = jax.random.split(key, 4)
-    jitter = jax.random.normal(good, (3,)) * jnp.array([0.02, 0.02, 0.05])
-    cut = jax.random.uniform(crop, (), minval=0.04, maxval=0.16)
-    cut = jnp.where(jax.random.bernoulli(side), cut, -cut)
-    cropped = jitter + jnp.stack([0.0 * cut, cut, -0.08 + 0 * cut])
-    jitter = jnp.where(jax.random.bernoulli(bad, 0.12), cropped, jitter)
-    wild = jax.random.uniform(crop, (3,), minval=-1, maxval=1) * jnp.array([0.25, 0.4, 0.1])
-    wild += jnp.array([0.0, 0.0, -0.6])
-    away = jnp.stack([jnp.sign(wild[0]) * (1.2 + jnp.abs(wild[1])), wild[1], wild[2]])
-    return jnp.where(kind == PERSON, jitter, jnp.where(kind == FRAGMENT, wild, away))
+    good = dice.normal(3) * jnp.array([0.02, 0.02, 0.05])
+    crop = jnp.where(dice.chance(0.5), 1, -1) * dice.between(0.04, 0.16)
+    cropped = good + jnp.stack([jnp.zeros(()), crop, jnp.full((), -0.08)])
+    person = jnp.where(dice.chance(0.12), cropped, good)
+    fragment = dice.between(-1, 1, 3) * jnp.array([0.25, 0.4, 0.1]) + jnp.array([0, 0, -0.6])
+    # More than two box widths aside there is nobody.
+    street = fragment + jnp.stack([1.3 * jnp.sign(fragment[0]), jnp.zeros(()), jnp.zeros(())])
+    return jnp.where(kind == PERSON, person, jnp.where(kind == FRAGMENT, fragment, street))
 
 
 def gait(moment: Moment) -> jax.Array:
-    """Rotations [13, 3, 3] of the bones (``body.BONES``) for one moment of a walk."""
+    """Rotations [15, 3, 3] of the bones (``body.BONES``) for one moment of a walk."""
     swing = 0.45 * moment.stride * jnp.sin(moment.phase)
     arms = 0.7 * swing
     left, right = moment.phase + 2.0, moment.phase + jnp.pi + 2.0
@@ -129,10 +126,12 @@ def gait(moment: Moment) -> jax.Array:
     rotations = {
         "spine_01": y(0.25 * swing) @ x(moment.lean),
         "neck_01": y(turn) @ x(nod - moment.lean),
-        "upperarm_l": x(arms) @ z(-0.72),
-        "upperarm_r": x(-arms) @ z(0.72),
-        "lowerarm_l": x(-moment.elbows[0]),
-        "lowerarm_r": x(-moment.elbows[1]),
+        "clavicle_l": z(-0.22),
+        "clavicle_r": z(0.22),
+        "upperarm_l": x(arms) @ z(-0.5),
+        "upperarm_r": x(-arms) @ z(0.5),
+        "lowerarm_l": x(_STRAIGHT - moment.elbows[0]),
+        "lowerarm_r": x(_STRAIGHT - moment.elbows[1]),
         "thigh_l": x(-swing) @ z(-0.08),
         "thigh_r": x(swing) @ z(0.08),
         "calf_l": x(knee_left),

@@ -12,12 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxreid.data.world.dice import Dice
+
 # Materials of the palette: what a surfel is made of decides its colour (or heat) in the shader.
 SKIN, HAIR, TOP, INNER, BOTTOM, SHOES, SOLES, BAG, PRINT, DARK = range(10)
 # Prints on the top.
 PLAIN, STRIPES, CHEST, BACK, BLOCK, SLEEVES, PLAID = range(7)
 # Hair styles and bags.
-BALD, CROPPED, LONG, CAP = range(4)
+BALD, CROPPED, BOB, LONG, CAP = range(5)
 NO_BAG, RUCKSACK, SHOULDER = range(3)
 
 # Everyday clothing colours (sRGB) and how often each city's tops and bottoms have them.
@@ -97,15 +99,8 @@ def sample_person(key: jax.Array, *, city: int = 0, colourful: float = 0.2) -> P
     Returns:
         The person; ``vmap`` over keys for many.
     """
-    keys = iter(jax.random.split(key, 32))
-    climate = min(city, 1)
-
-    def chance(probability: float | jax.Array) -> jax.Array:
-        return jax.random.bernoulli(next(keys), probability)
-
-    def between(low: float | jax.Array, high: float | jax.Array) -> jax.Array:
-        return jax.random.uniform(next(keys), (), minval=low, maxval=high)
-
+    dice, climate = Dice(key, 100), min(city, 1)
+    chance, between = dice.chance, dice.between
     female, age = chance(0.48), between(0.0, 1.0) ** 1.5
     coat = chance(float(_COAT[climate]))
     long_coat = coat & chance(0.4)
@@ -113,40 +108,33 @@ def sample_person(key: jax.Array, *, city: int = 0, colourful: float = 0.2) -> P
     shorts = ~skirt & chance(float(_SHORTS[climate]))
     sleeve = jnp.where(coat | ~chance(float(_SHORT_SLEEVES[climate])), 1.0, between(0.2, 0.5))
     flare = jnp.where(long_coat, between(-4.2, -1.6), jnp.where(skirt, between(-5.5, -2.6), 9.0))
+    top_loose = jnp.where(coat, between(0.18, 0.42), between(0.04, 0.22))
+    bottom_loose = jnp.where(female, between(0.02, 0.12), between(0.08, 0.3))
     return Person(
-        shape=_sample_shape(next(keys), female, age),
-        palette=_sample_palette(next(keys), climate, colourful, age),
-        hair=_sample_hair(next(keys), female, age),
+        shape=_sample_shape(dice, female, age),
+        palette=_sample_palette(dice, climate, colourful, age),
+        hair=_sample_hair(dice, female, age),
         sleeve=sleeve,
         hem=jnp.where(coat, between(-1.0, 0.2), between(0.0, 1.0)),
         flare=flare,
         skirt=skirt.astype(jnp.float32),
         trouser=jnp.where(skirt, 9.0, jnp.where(shorts, between(-4.2, -2.6), between(-7.9, -7.0))),
         boot=jnp.where(chance(jnp.where(female, 0.25, 0.05)), between(-5.6, -4.4), -7.4),
-        collar=jnp.where(coat, between(6.0, 6.5), between(5.5, 6.0)),
+        collar=jnp.where(coat, between(6.2, 6.7), between(5.8, 6.2)),
         opening=jnp.where(coat & chance(0.4), between(0.25, 0.7), 0.0),
-        loose=jnp.stack(
-            [
-                jnp.where(coat, between(0.18, 0.42), between(0.04, 0.22)),
-                jnp.where(female, between(0.02, 0.12), between(0.08, 0.3)),
-            ]
-        ),
-        pattern=_choice(next(keys), jnp.array([60.0, 9, 8, 4, 6, 5, 5])),
-        bag=_choice(next(keys), jnp.array([62.0, 20, 18])),
-        folds=jax.random.uniform(next(keys), (2, 3), minval=0.8, maxval=2.6),
+        loose=jnp.stack([top_loose, bottom_loose]),
+        pattern=dice.pick([60.0, 9, 8, 4, 6, 5, 5]),
+        bag=dice.pick([62.0, 20, 18]),
+        folds=between(0.8, 2.6, 2, 3),
     )
 
 
-def _choice(key: jax.Array, weights: jax.Array | np.ndarray) -> jax.Array:
-    return jax.random.categorical(key, jnp.log(jnp.asarray(weights, jnp.float32) + 1e-9))
-
-
-def _sample_shape(key: jax.Array, female: jax.Array, age: jax.Array) -> jax.Array:
+def _sample_shape(dice: Dice, female: jax.Array, age: jax.Array) -> jax.Array:
     """[16] weights: one sex, young to old, then build and height."""
-    build, muscle, height = jax.random.normal(key, (3,))
+    build, muscle, height = dice.normal(3)
     old = 0.9 * age
     weights = jnp.stack([
-        0.0 * age,
+        jnp.zeros(()),
         1 - old,
         old,
         jnp.clip(0.5 * build + 0.25 * age, 0, 1.2),
@@ -158,23 +146,21 @@ def _sample_shape(key: jax.Array, female: jax.Array, age: jax.Array) -> jax.Arra
     return jnp.concatenate([jnp.where(female, 0, weights), jnp.where(female, weights, 0)])
 
 
-def _sample_palette(key: jax.Array, climate: int, colourful: float, age: jax.Array) -> jax.Array:
+def _sample_palette(dice: Dice, climate: int, colourful: float, age: jax.Array) -> jax.Array:
     """[10, 3] sRGB colours of the materials."""
-    keys = jax.random.split(key, 10)
-    top = _garment(keys[0], _TOPS[climate], colourful)
-    bottom = _garment(keys[1], _BOTTOMS[climate], 0.2 * colourful)
-    tone = jax.random.uniform(keys[2], ())
-    skin = _ramp(_SKINS, tone * tone)
-    hair = _ramp(_HAIRS[:4], jax.random.uniform(keys[3], ()) ** 1.6)
-    grey = jax.random.bernoulli(keys[4], 0.7 * age)
-    shoes = _garment(keys[5], _SHOES[climate], 0.3 * colourful)
-    soles = jnp.where(jax.random.bernoulli(keys[6], 0.35), 0.8, 0.08) * jnp.ones(3)
-    inner = _garment(keys[7], _TOPS[1], colourful)
-    bag = _garment(keys[8], _SHOES[0], colourful)
-    light = _garment(keys[9], _TOPS[1], max(colourful, 0.3))
-    contrast = jnp.where(jnp.abs(light.mean() - top.mean()) < 0.15, 0.85 - 0.6 * top, light)
-    hair = jnp.where(grey, _HAIRS[4] * jnp.linspace(0.9, 0.88, 3), hair)
-    dark = jnp.stack([skin[0] * 0.45, skin[1] * 0.35, skin[2] * 0.35])
+    skin = _ramp(_SKINS, dice.uniform() ** 2)
+    natural = _ramp(_HAIRS[:-1], dice.uniform() ** 1.6)
+    hair = jnp.where(dice.chance(0.8 * age**2), _HAIRS[-1], natural)
+    top = _garment(dice, _TOPS[climate], colourful)
+    inner = _garment(dice, _TOPS[1], colourful)
+    bottom = _garment(dice, _BOTTOMS[climate], 0.2 * colourful)
+    shoes = _garment(dice, _SHOES[climate], 0.3 * colourful)
+    soles = jnp.where(dice.chance(0.35), 0.8, 0.08) * jnp.ones(3)
+    bag = _garment(dice, _SHOES[0], colourful)
+    second = _garment(dice, _TOPS[1], max(colourful, 0.3))
+    alike = jnp.abs(second.mean() - top.mean()) < 0.15
+    contrast = jnp.where(alike, 0.85 - 0.6 * top, second)
+    dark = skin * np.array([0.45, 0.35, 0.35])
     return jnp.stack([skin, hair, top, inner, bottom, shoes, soles, bag, contrast, dark])
 
 
@@ -184,17 +170,17 @@ def _ramp(colours: np.ndarray, at: jax.Array) -> jax.Array:
     return jnp.stack([jnp.interp(at, steps, colours[:, c]) for c in range(3)])
 
 
-def _garment(key: jax.Array, weights: np.ndarray, colourful: float) -> jax.Array:
+def _garment(dice: Dice, weights: np.ndarray, colourful: float) -> jax.Array:
     """One cloth colour: an everyday one, or with probability ``colourful`` a vivid one."""
-    pick, which, vivid, tone, tint = jax.random.split(key, 5)
-    everyday = jnp.asarray(_WARDROBE, jnp.float32)[_choice(pick, weights)]
-    bright = jnp.asarray(_VIVID, jnp.float32)[jax.random.randint(vivid, (), 0, len(_VIVID))]
-    colour = jnp.where(jax.random.bernoulli(which, colourful), bright, everyday)
-    colour = colour * jnp.exp(0.16 * jax.random.normal(tone))
-    return jnp.clip(colour * (1 + 0.05 * jax.random.normal(tint, (3,))), 0.04, 0.93)
+    everyday = jnp.asarray(_WARDROBE, jnp.float32)[dice.pick(weights)]
+    vivid = jnp.asarray(_VIVID, jnp.float32)[dice.pick(np.ones(len(_VIVID)))]
+    colour = jnp.where(dice.chance(colourful), vivid, everyday)
+    colour = colour * jnp.exp(0.16 * dice.normal()) * (1 + 0.05 * dice.normal(3))
+    return jnp.clip(colour, 0.04, 0.93)
 
 
-def _sample_hair(key: jax.Array, female: jax.Array, age: jax.Array) -> jax.Array:
-    men = jnp.stack([0.06 + 0.3 * age, 0.8 - 0.3 * age, 0.05 + 0 * age, 0.09 + 0 * age])
-    women = jnp.array([0.0, 0.3, 0.65, 0.05])
-    return _choice(key, jnp.where(female, women, men))
+def _sample_hair(dice: Dice, female: jax.Array, age: jax.Array) -> jax.Array:
+    zero = 0 * age
+    men = jnp.stack([0.06 + 0.3 * age, 0.81 - 0.3 * age, 0.03 + zero, 0.02 + zero, 0.08 + zero])
+    women = jnp.array([0.0, 0.2, 0.35, 0.4, 0.05])
+    return dice.pick(jnp.where(female, women, men))

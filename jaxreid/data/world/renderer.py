@@ -12,6 +12,7 @@ import numpy as np
 from jaxreid.data.world import moments as m
 from jaxreid.data.world.body import Body, Posed, pose_body
 from jaxreid.data.world.cameras import Camera, develop
+from jaxreid.data.world.obstructions import obstruct
 from jaxreid.data.world.people import Person
 from jaxreid.data.world.scenes import View, paint, sunlit
 from jaxreid.data.world.wardrobe import Figure, dress
@@ -22,7 +23,7 @@ _NOTHING = np.uint32(0xFFFFFFFF)  # z-buffer value of a pixel that no surfel cov
 _GAP = 0.8  # depth step, dm, beyond which a surfel among nearer ones is seen through a pinhole
 _DEPTH = 60.0  # half of the depth range of the z-buffer around the person, dm
 
-# How deep each keypoint may lie under the visible surface: joints are inside the body, the face is not.
+# How deep each keypoint may lie under the visible surface: joints are inside, the face is not.
 _BURIED = np.array([0.7] + [1.3] * 13 + [0.7] * 4, np.float32)
 
 
@@ -89,7 +90,7 @@ def render(
     height: int = 128,
     width: int = 64,
 ) -> Picture:
-    """Draws one person (unbatched; use ``vmap`` or :func:`render_batch` for many).
+    """Draws one person (unbatched; ``vmap`` on accelerators, ``jax.lax.map`` on CPUs for many).
 
     Args:
         body: ``load_body(surfels_for(height, width))``.
@@ -108,25 +109,9 @@ def render(
     sun = sunlit(scene, moment.place[0], moment.place[1])
     posed, light = _stand(body, figure, moment, camera, sun)
     view = _project(camera, moment, posed.points, figure.shown)
-    surfels = len(figure.shown)
     buffer = _splat(view, posed, figure.shown, (height, width), 0)
-
-    def with_passer(buffer: jax.Array) -> tuple[jax.Array, jax.Array]:
-        stranger = dress(passer, body)
-        other, glow = _stand(body, stranger, _passing(moment), camera, sun)
-        aside, toward = moment.obstruction_at
-        other = other._replace(
-            points=other.points + jnp.stack([1.6 * aside, 0 * aside, toward])[:, None]
-        )
-        theirs = _splat(view, other, stranger.shown, (height, width), surfels)
-        return jnp.minimum(buffer, theirs), glow
-
-    def alone(buffer: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return buffer, jnp.zeros_like(light)
-
-    passing = moment.obstruction == m.PEDESTRIAN
-    buffer, glow = jax.lax.cond(passing, with_passer, alone, buffer)
-    people, covered, mine = _resolve(buffer, jnp.concatenate([light, glow], axis=1))
+    buffer, lights = _add_passer(body, passer, moment, camera, sun, view, buffer, light)
+    people, covered, mine = _resolve(buffer, lights)
     rays = view.rays(height, width)
     street = View(
         eye=view.eye,
@@ -138,12 +123,12 @@ def render(
         skylight=camera.skylight,
     )
     background = paint(scene, street, _shadow(posed, camera.sun, view.eye, rays))
-    thing, solid = _obstruction(moment, street, sun)
+    thing, solid = obstruct(moment, street, sun)
     picture = people + (1 - covered)[..., None] * background
     picture = picture + solid[..., None] * (thing - picture)
     mask = ((mine >= 0.5) & (solid < 0.5)).astype(jnp.float32)
     image = develop(picture, camera, moment.exposure, key)
-    return Picture(image, mask, _keypoints(view, posed, buffer, mask, 2 * surfels))
+    return Picture(image, mask, _keypoints(view, posed, buffer, mask, lights.shape[1]))
 
 
 def _stand(
@@ -156,25 +141,51 @@ def _stand(
     drop = jnp.array([0.0, 1.0, 0.0]) * sole
     posed = posed._replace(points=posed.points - drop[:, None], keypoints=posed.keypoints - drop)
     x, y, z = posed.normals
-    sky = 0.72 + 0.28 * y + 0.1 * figure.folds
+    sky = 0.72 + 0.28 * y + 0.16 * figure.folds
     facing = camera.sun[0] * x + camera.sun[1] * y + camera.sun[2] * z
-    direct = jnp.maximum(facing + 0.15 * figure.folds, 0) * sun
+    direct = jnp.maximum(facing + 0.2 * figure.folds, 0) * sun
     light = camera.skylight[:, None] * sky + camera.sunlight[:, None] * direct
     return posed, figure.colour * light
 
 
+def _add_passer(
+    body: Body,
+    passer: Person,
+    moment: m.Moment,
+    camera: Camera,
+    sun: jax.Array,
+    view: Projection,
+    buffer: jax.Array,
+    light: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """Adds a passer-by, if there is one, as surfels N to 2N; buffer and light [3, 2N] of both."""
+    size = buffer.shape[0] // 2, buffer.shape[1] // 2
+
+    def passing(buffer: jax.Array) -> tuple[jax.Array, jax.Array]:
+        stranger = dress(passer, body)
+        other, glow = _stand(body, stranger, _passing(moment), camera, sun)
+        aside, toward = moment.obstruction_at
+        away = jnp.stack([1.6 * aside, jnp.zeros(()), toward])
+        other = other._replace(points=other.points + away[:, None])
+        theirs = _splat(view, other, stranger.shown, size, light.shape[1])
+        return jnp.minimum(buffer, theirs), jnp.concatenate([light, glow], axis=1)
+
+    def alone(buffer: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return buffer, jnp.concatenate([light, jnp.zeros_like(light)], axis=1)
+
+    return jax.lax.cond(moment.obstruction == m.PEDESTRIAN, passing, alone, buffer)
+
+
 def _passing(moment: m.Moment) -> m.Moment:
     """How the passer-by walks: out of step and on another course."""
-    return moment._replace(
-        phase=moment.phase + 2.0, yaw=moment.yaw + 2.4, stride=0.8 + 0 * moment.yaw
-    )
+    return moment._replace(phase=moment.phase + 2.0, yaw=moment.yaw + 2.4, stride=jnp.full((), 0.8))
 
 
 def _project(camera: Camera, moment: m.Moment, points: jax.Array, shown: jax.Array) -> Projection:
     """Aims the camera and fits the detector's box around the person."""
     distance = camera.distance * moment.range
-    eye = jnp.stack([0.0 * distance, camera.height, distance])
-    forward = jnp.stack([0.0 * distance, _AIM - camera.height, -distance])
+    eye = jnp.stack([jnp.zeros(()), camera.height, distance])
+    forward = jnp.stack([jnp.zeros(()), _AIM - camera.height, -distance])
     forward = forward / jnp.linalg.norm(forward)
     right = jnp.array([1.0, 0.0, 0.0])
     view = Projection(eye, right, jnp.cross(right, forward), forward, jnp.zeros(2), jnp.ones(()))
@@ -216,14 +227,14 @@ def _splat(
 
 
 def _close(grid: jax.Array, gap: jax.Array) -> jax.Array:
-    """Fills pinholes: entries that lie ``gap`` behind six or more of their eight neighbours."""
+    """Fills pinholes: entries that lie ``gap`` behind four or more of their eight neighbours."""
     height, width = grid.shape
-    wide = jnp.pad(grid, 1, constant_values=_NOTHING)
-    around = [
-        wide[i : i + height, j : j + width] for i in range(3) for j in range(3) if (i, j) != (1, 1)
-    ]
-    nearer = sum((side < grid) & (grid - side > gap) for side in around)
-    return jnp.where(nearer >= 6, functools.reduce(jnp.minimum, around), grid)
+    for _ in range(2):
+        wide = jnp.pad(grid, 1, constant_values=_NOTHING)
+        around = [wide[i : i + height, j : j + width] for i in range(3) for j in range(3)]
+        nearer = sum((side < grid) & (grid - side > gap) for side in around)
+        grid = jnp.where(nearer >= 4, functools.reduce(jnp.minimum, around), grid)
+    return grid
 
 
 def _index_bits(count: int) -> int:
@@ -260,42 +271,6 @@ def _shadow(posed: Posed, sun: jax.Array, eye: jax.Array, rays: jax.Array) -> ja
     inside = (along > -0.5) * jax.nn.sigmoid((length - along) / 0.6)
     direct = 1 - 0.9 * inside * jax.nn.sigmoid((girth - beside) / 0.25)
     return jnp.stack([direct, ambient], -1)
-
-
-def _obstruction(moment: m.Moment, view: View, sun: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Light [H, W, 3] and opacity [H, W] of a thing between the camera and the person."""
-    aside, toward = moment.obstruction_at
-    reach = (toward - view.eye[2]) / view.rays[..., 2]
-    x = view.eye[0] + reach * view.rays[..., 0] - aside
-    y = view.eye[1] + reach * view.rays[..., 1]
-    soft = jnp.maximum(view.footprint * reach, 1e-3)
-
-    def solid(signed: jax.Array) -> jax.Array:
-        return jnp.clip(0.5 - signed / soft, 0, 1)
-
-    bar = lambda x0, y0, x1, y1: _segment(x, y, x0, y0, x1, y1) - 0.22  # noqa: E731
-    wheels = jnp.abs(jnp.hypot(jnp.abs(x) - 5.2, y - 3.4) - 3.2) - 0.22
-    bars = [bar(-5.2, 3.4, -2.0, 8.0), bar(-2.0, 8.0, 3.6, 8.0), bar(0.4, 3.2, -2.0, 8.0),
-            bar(0.4, 3.2, 3.6, 8.0), bar(5.2, 3.4, 3.4, 10.0), bar(-3.0, 9.0, -1.4, 9.0)]  # fmt: skip
-    shapes = jnp.stack([
-        jnp.full_like(x, 1e3),
-        solid(jnp.abs(x) - 0.65),
-        solid(jnp.maximum(jnp.abs(x) - 2.6, y - 8.5)),
-        solid(functools.reduce(jnp.minimum, bars, wheels)),
-        jnp.full_like(x, 1e3),
-    ])  # fmt: skip
-    shapes = shapes.at[jnp.array([m.CLEAR, m.PEDESTRIAN])].set(0.0)
-    paints = jnp.array([[0.3] * 3, [0.25, 0.26, 0.27], [0.05, 0.09, 0.06], [0.04] * 3, [0.3] * 3])
-    light = 0.8 * view.skylight + 0.5 * sun * view.sunlight
-    round_off = 1 - 0.5 * jnp.clip(jnp.abs(x) / 2.6, 0, 1) ** 2
-    return round_off[..., None] * (paints[moment.obstruction] * light), shapes[moment.obstruction]
-
-
-def _segment(x: jax.Array, y: jax.Array, x0: float, y0: float, x1: float, y1: float) -> jax.Array:
-    """Distance of points to a line segment."""
-    dx, dy = x1 - x0, y1 - y0
-    at = jnp.clip(((x - x0) * dx + (y - y0) * dy) / (dx * dx + dy * dy), 0, 1)
-    return jnp.hypot(x - x0 - at * dx, y - y0 - at * dy)
 
 
 def _keypoints(

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxreid.data.world.dice import Dice
+
 # What stands along the street.
 NOTHING, CARS, FENCE, TRUNKS, BOLLARDS = range(5)
 # sRGB colours per city: pavements, what lies beyond the kerb, walls.
@@ -25,7 +27,7 @@ _BEYOND = np.array([
 ]) / 255  # fmt: skip
 _WALLS = np.array([
     [(126, 74, 60), (150, 146, 138), (96, 92, 90), (168, 156, 132), (64, 82, 52), (56, 62, 70)],
-    [(214, 200, 172), (204, 168, 128), (226, 222, 212), (172, 148, 124), (88, 112, 60), (150, 96, 76)],
+    [(214, 200, 172), (204, 168, 128), (226, 222, 212), (172, 148, 124), (88, 112, 60), (150, 96, 76)],  # noqa: E501
 ]) / 255  # fmt: skip
 _SIGNS = (
     np.array([(170, 40, 40), (40, 80, 140), (40, 110, 70), (200, 170, 60), (230, 230, 226)]) / 255
@@ -80,39 +82,36 @@ class Scene(NamedTuple):
 
 def sample_scene(key: jax.Array, heading: jax.Array, *, city: int = 0) -> Scene:
     """Draws one street of a city for a camera that looks at it under ``heading`` or nearly so."""
-    keys = iter(jax.random.split(key, 32))
-    style = min(city, 1)
-
-    def between(low: float, high: float, shape: tuple[int, ...] = ()) -> jax.Array:
-        return jax.random.uniform(next(keys), shape, minval=low, maxval=high)
+    own, detail = jax.random.split(key)
+    dice, style = Dice(own, 40), min(city, 1)
+    between = dice.between
 
     def colour(table: np.ndarray) -> tuple[jax.Array, jax.Array]:
-        pick = jax.random.randint(next(keys), (), 0, len(table))
-        shade = 1 + 0.1 * jax.random.normal(next(keys))
+        pick = dice.pick(np.ones(len(table)))
+        shade = 1 + 0.1 * dice.normal()
         return jnp.clip(jnp.asarray(table, jnp.float32)[pick] * shade, 0.03, 0.9) ** 2.2, pick
 
     paving, beyond = colour(_PAVING[style])[0], colour(_BEYOND[style])[0]
     wall, wall_pick = colour(_WALLS[style])
+    bays = [between(22.0, 50.0), between(9.0, 18.0), between(0.2, 9.0), between(20.0, 26.0)]
     return Scene(
         heading=heading + between(-0.15, 0.15),
         ground=jnp.stack([paving, beyond]),
         tile=jnp.stack([between(2.5, 9.0), between(8.0, 40.0)]),
         joint=jnp.stack([between(0.0, 0.35), between(0.0, 0.1)]),
-        mottle=between(0.08, 0.3, (2,)),
+        mottle=between(0.08, 0.3, 2),
         kerb=between(10.0, 45.0),
-        line=jax.random.bernoulli(next(keys), 0.3).astype(jnp.float32),
-        row=jax.random.categorical(next(keys), jnp.log(jnp.array([0.3, 0.25, 0.15, 0.2, 0.1]))),
+        line=dice.chance(0.3).astype(jnp.float32),
+        row=dice.pick([0.3, 0.25, 0.15, 0.2, 0.1]),
         wall=between(30.0, 110.0),
         wall_colour=wall,
         hedge=(wall_pick == _HEDGE).astype(jnp.float32),
-        bay=jnp.stack(
-            [between(22.0, 50.0), between(9.0, 18.0), between(0.2, 9.0), between(20.0, 26.0)]
-        ),
+        bay=jnp.stack(bays),
         bay_colour=between(0.01, 0.1) * jnp.array([0.8, 0.95, 1.1]),
         sign_colour=colour(_SIGNS)[0],
         sign=between(26.0, 40.0),
-        shade=jnp.stack([between(-25.0, 25.0), jnp.sign(between(-1.0, 1.0))]),
-        salt=jax.random.bits(next(keys), (), jnp.uint32),
+        shade=jnp.stack([between(-25.0, 25.0), jnp.where(dice.chance(0.5), 1.0, -1.0)]),
+        salt=jax.random.bits(detail, (), jnp.uint32),
     )
 
 

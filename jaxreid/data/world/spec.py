@@ -78,12 +78,14 @@ class Spec:
         }
         for field in dataclasses.fields(self):
             value, (low, high) = getattr(self, field.name), ranges[field.name]
-            optional = value is None and "None" in str(field.type)
-            whole = field.type != "int" or isinstance(value, int)
-            if not (optional or (whole and low <= value <= high)):
+            if value is None and field.default is None:
+                continue
+            whole = isinstance(field.default, int)
+            if not isinstance(value, int if whole else (int, float)) or not low <= value <= high:
+                kind = "a whole number" if whole else "a number"
                 raise ValueError(
-                    f"Spec.{field.name} = {value!r} is impossible: give a{'n' * (field.type == 'int')} "
-                    f"{'int' if field.type == 'int' else 'number'} from {low} to {high}."
+                    f"Spec.{field.name} = {value!r} is impossible: "
+                    f"give {kind} from {low} to {high}."
                 )
 
     @classmethod
@@ -119,7 +121,7 @@ class Plan(NamedTuple):
         stream: [N] ``KNOWN``, ``STRANGER`` or ``BAD_BOX``.
         pid: [N] identity, 0 where there is none.
         camera: [N] 0-based camera that took the picture.
-        index: [N] running number within (stream, pid, camera).
+        shot: [N] running number within (stream, pid, camera).
         scene: [N] which of the camera's scenes.
         kind: [N] ``moments.PERSON``, ``FRAGMENT`` or ``STREET``.
     """
@@ -129,7 +131,7 @@ class Plan(NamedTuple):
     stream: np.ndarray
     pid: np.ndarray
     camera: np.ndarray
-    index: np.ndarray
+    shot: np.ndarray
     scene: np.ndarray
     kind: np.ndarray
 
@@ -154,14 +156,14 @@ def plan(spec: Spec) -> Plan:
         rows.append((GALLERY, STRANGER, 0, i % spec.cameras, i // spec.cameras, kind))
     for i in range(spec.junk):
         rows.append((GALLERY, BAD_BOX, 0, i % spec.cameras, i // spec.cameras, m.FRAGMENT))
-    folder, stream, pid, camera, index, kind = np.array(rows, np.int32).T
-    scene, frame = _timetable(spec, stream, pid, camera, index)
+    folder, stream, pid, camera, shot, kind = np.array(rows, np.int32).T
+    scene, frame = _timetable(spec, stream, pid, camera, shot)
     printed = np.where(stream == BAD_BOX, -1, pid)
     names = tuple(
         f"{p:0{2 if p < 0 else 4}d}_c{c + 1}s{s + 1}_{f:06d}_{int(q != QUERY):02d}.jpg"
         for p, c, s, f, q in zip(printed, camera, scene, frame, folder, strict=True)
     )
-    return Plan(names, folder, stream, pid, camera, index, scene, kind)
+    return Plan(names, folder, stream, pid, camera, shot, scene, kind)
 
 
 def _cells(
@@ -197,14 +199,14 @@ def _spread(rng: np.random.Generator, total: int, cells: int, low: int, high: in
 
 
 def _timetable(
-    spec: Spec, stream: np.ndarray, pid: np.ndarray, camera: np.ndarray, index: np.ndarray
+    spec: Spec, stream: np.ndarray, pid: np.ndarray, camera: np.ndarray, shot: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scene and frame number of each picture; one visit of a person is one run of frames."""
     rng = np.random.default_rng((spec.seed, 2))
     cell = np.stack([stream, pid, camera])
-    passes = np.concatenate([cell, np.where(stream == KNOWN, 0, index)[None]])
+    passes = np.concatenate([cell, np.where(stream == KNOWN, 0, shot)[None]])
     cells, cell_of = np.unique(cell, axis=1, return_inverse=True)
     visits, visit_of = np.unique(passes, axis=1, return_inverse=True)
     scene = rng.integers(m.SCENES, size=visits.shape[1])[visit_of]
     start = rng.integers(100_000, size=cells.shape[1])[cell_of]
-    return scene, start + 7 * index
+    return scene, start + 7 * shot

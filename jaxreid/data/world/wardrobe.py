@@ -16,7 +16,7 @@ class Figure(NamedTuple):
 
     Attributes:
         rest: [3, N] positions, cloth included.
-        joints: [13, 3] joints.
+        joints: [15, 3] joints.
         keypoints: [18, 3] COCO-18 keypoints.
         colour: [3, N] linear RGB albedo.
         folds: [N] height of the cloth's folds, -1 to 1; 0 on skin.
@@ -120,14 +120,17 @@ def _thickness(person: p.Person, body: b.Body, material: jax.Array, top: jax.Arr
     hair = jnp.where((region == b.HEAD) & (material == p.HAIR), 0.12, 0)
     hair = jnp.where((region == b.HEAD) & (material == p.PRINT), 0.2, hair)
     shell = jnp.where(region == b.SKIRT, 0.6 * person.loose[0] + 0.05, 0)
+    hair = jnp.where(region == b.LOCKS, 0.15, hair)
     shoes = jnp.where(material == p.SHOES, 0.1, 0)
     return jnp.where(region == b.SKIRT, shell, by_material + hair + shoes)
 
 
 def _shown(person: p.Person, body: b.Body) -> jax.Array:
-    region, y = body.region, body.rest[1]
-    absent = (region == b.SKIRT) & (y < person.flare)
-    absent |= (region == b.LOCKS) & (person.hair != p.LONG)
+    region, (_, y, z) = body.region, body.rest
+    worn_over = jnp.where(person.skirt > 0, person.hem, jnp.inf)
+    absent = (region == b.SKIRT) & ((y < person.flare) | (y > worn_over))
+    length = jnp.where(person.hair == p.LONG, 4.6, jnp.where(person.hair == p.BOB, 6.3, jnp.inf))
+    absent |= (region == b.LOCKS) & ((y < length) | ((z > 0.75) & (y < 7.4)))
     absent |= (region == b.BACKPACK) & (person.bag != p.RUCKSACK)
     absent |= (region == b.SATCHEL) & (person.bag != p.SHOULDER)
     return ~absent

@@ -1,0 +1,149 @@
+"""PyTorch weights for the networks of this package, given as NumPy arrays under PyTorch's names.
+
+One rule serves every network, because the Flax modules carry PyTorch's names: a dot before a number
+becomes an underscore (`layer1.0.conv1.weight` is `layer1_0/conv1/kernel`), and kernels are
+transposed from [out,in,k,k] to [k,k,in,out].
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from zipfile import BadZipFile
+
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+Variables = Mapping[str, Any]
+State = Mapping[str, np.ndarray]
+
+_LEAVES = {
+    "bias": ("params", "bias"),
+    "running_mean": ("batch_stats", "mean"),
+    "running_var": ("batch_stats", "var"),
+}
+
+
+class Report(NamedTuple):
+    """What became of a state dict: its names used, ours that it lacks, its names unknown to us."""
+
+    used: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+
+
+def from_torch(
+    state: State, variables: Variables, *, transposed: Collection[str] = ()
+) -> tuple[Variables, Report]:
+    """Puts a PyTorch state dict into Flax variables of the same network.
+
+    Args:
+        state: arrays by PyTorch name; `num_batches_tracked` is ignored.
+        variables: `params` and, where the network has them, `batch_stats`; entries that the state
+            dict lacks keep their values.
+        transposed: PyTorch names (without `.weight`) of the transposed convolutions.
+
+    Returns:
+        New variables, and a report of the names used, missing and unexpected.
+
+    Raises:
+        ValueError: if an array has another shape than its place.
+    """
+    flat: dict[tuple[str, ...], Any] = dict(flatten_dict(variables))
+    used, unexpected = {}, []
+    for key, array in state.items():
+        if key.endswith("num_batches_tracked"):
+            continue
+        target, array = _place(key, np.asarray(array), transposed)
+        if target not in flat:
+            unexpected.append(key)
+            continue
+        if array.shape != flat[target].shape:
+            raise ValueError(
+                f"Weight '{key}' has shape {array.shape} (in Flax order), but "
+                f"'{'/'.join(target)}' of this network has {flat[target].shape}. Was the file made "
+                "by a network of another depth, width or stem?"
+            )
+        used[target], flat[target] = key, jnp.asarray(array, flat[target].dtype)
+    missing = tuple("/".join(path) for path in flat if path not in used)
+    return unflatten_dict(flat), Report(tuple(used.values()), missing, tuple(unexpected))
+
+
+def generator_from_torch(state: State, variables: Variables) -> tuple[Variables, Report]:
+    """`from_torch` for `ResnetGenerator`, from pytorch-CycleGAN-and-pix2pix's ResnetGenerator.
+
+    A dropout layer inside the blocks moves PyTorch's numbers behind it by one; they move back here.
+    """
+    if np.ndim(state.get("model.10.conv_block.6.weight", 0)) == 4:
+        names = {"conv_block.6.": "conv_block.5.", "conv_block.7.": "conv_block.6."}
+        pattern = re.compile(r"conv_block\.[67]\.")
+        state = {pattern.sub(lambda m: names[m.group()], k): v for k, v in state.items()}
+    blocks = len({key.split(".")[1] for key in state if ".conv_block." in key})
+    transposed = (f"model.{10 + blocks}", f"model.{13 + blocks}")
+    return from_torch(state, variables, transposed=transposed)
+
+
+def load_pretrained(path: str | Path, variables: Variables) -> tuple[Variables, Report]:
+    """Loads a backbone's weights from a `.npz` file into the variables of a `ReID` net.
+
+    The file holds arrays under torchvision's names, as written by
+    `np.savez(path, **{k: v.numpy() for k, v in model.state_dict().items()})`. Its classifier is
+    reported as unexpected, and the head keeps its values.
+
+    Args:
+        path: the `.npz` file.
+        variables: `params` and `batch_stats`, each with a part `backbone`.
+
+    Returns:
+        New variables and the report on the backbone, whose `missing` is empty.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not such a file, or lacks or misshapes a weight of the backbone.
+    """
+    backbone = {name: part["backbone"] for name, part in variables.items()}
+    loaded, report = from_torch(_read_npz(Path(path)), backbone)
+    if report.missing:
+        raise ValueError(
+            f"Pretrained file '{path}' lacks {len(report.missing)} of the backbone's arrays, first "
+            f"'{report.missing[0]}'. It must hold a whole ResNet of the configured depth under "
+            "torchvision's names (conv1.weight, layer1.0.conv1.weight, ...)."
+        )
+    merged = {name: {**part, "backbone": loaded[name]} for name, part in variables.items()}
+    return merged, report
+
+
+def _place(
+    key: str, array: np.ndarray, transposed: Collection[str]
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """The Flax path of a PyTorch name, and the array in Flax's axis order."""
+    layer, _, leaf = key.rpartition(".")
+    path = tuple(re.sub(r"\.(\d+)", r"_\1", layer).split("."))
+    if leaf == "weight" and array.ndim == 1:
+        return ("params", *path, "scale"), array
+    if leaf == "weight":
+        return ("params", *path, "kernel"), _kernel(array, layer in transposed)
+    collection, name = _LEAVES.get(leaf, ("params", leaf))
+    return (collection, *path, name), array
+
+
+def _kernel(array: np.ndarray, transposed: bool) -> np.ndarray:
+    if array.ndim == 2:
+        return array.T
+    if transposed:  # [in,out,k,k], and flipped in space
+        return array.transpose(2, 3, 0, 1)[::-1, ::-1]
+    return array.transpose(2, 3, 1, 0)
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file of pretrained weights at '{path}'.")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+    except (ValueError, AttributeError, TypeError, EOFError, BadZipFile) as error:
+        raise ValueError(
+            f"Pretrained file '{path}' is not a .npz file of plain arrays ({error}). Write it with "
+            "np.savez(path, **{k: v.numpy() for k, v in model.state_dict().items()})."
+        ) from error
