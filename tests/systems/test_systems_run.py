@@ -67,7 +67,7 @@ def test_a_workdir_of_other_settings_is_refused_by_field(camstyle):
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 1 and "gan.rate: 0.001 there, 0.5 now" in done.stderr
+    assert done.returncode == 1 and "gan.rate: 0.0002 there, 0.5 now" in done.stderr
 
 
 def kill_until_done(system, workdir, signals, seed, longest):
