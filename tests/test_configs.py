@@ -26,7 +26,7 @@ def load(name, scale):
     return module, module.get_config(scale).to_dict()
 
 
-@pytest.mark.parametrize("name,scale", itertools.product(NAMES, common.SCALES))
+@pytest.mark.parametrize("name,scale", list(itertools.product(NAMES, common.SCALES)))
 def test_every_scale_loads_into_the_settings_it_is_made_for(name, scale):
     module, config = load(name, scale)
     assert config["system"] == name and (ROOT / "jaxreid" / "systems" / f"{name}.py").exists()
