@@ -29,6 +29,7 @@ def get_config(scale: str = "demo") -> ConfigDict:
     config.gan = {
         "width": 64,
         "blocks": 9,
+        "halvings": 2,
         "patch_layers": 3,
         "dropout": 0.0,
         "batch": 1,
@@ -44,12 +45,12 @@ def get_config(scale: str = "demo") -> ConfigDict:
         config.gan.update(
             {
                 "width": 16,
-                "blocks": 3,
-                "patch_layers": 2,
-                "batch": 4,
+                "blocks": 2,
+                "halvings": 1,
+                "patch_layers": 1,
                 "rate": 1e-3,
-                "epochs": 5,
-                "decay_epochs": 5,
+                "epochs": 3,
+                "decay_epochs": 7,
             }
         )
     if scale == "tiny":

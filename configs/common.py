@@ -13,7 +13,7 @@ def check(scale: str) -> None:
 
 def every(scale: str) -> ConfigDict:
     """Steps between two log lines, checkpoints, sample grids."""
-    steps = {"demo": (25, 100, 200), "tiny": (2, 3, 4), "paper": (50, 500, 2000)}[scale]
+    steps = {"demo": (100, 500, 1000), "tiny": (2, 3, 4), "paper": (50, 500, 2000)}[scale]
     return ConfigDict(dict(zip(("log", "save", "sample"), steps, strict=True)))
 
 
@@ -22,17 +22,18 @@ def data(scale: str) -> ConfigDict:
     block = ConfigDict({"name": "world", "root": "", "height": 64, "width": 32})
     block.world = {
         "seed": 0,
-        "train_identities": 120,
+        "train_identities": 200,
         "test_identities": 60,
         "cameras": 3,
         "cameras_per_identity": 2.0,
-        "images_per_camera": 4.0,
-        "test_images_per_camera": 2.0,
+        "images_per_camera": 3.0,
+        "test_cameras_per_identity": 3.0,
+        "test_images_per_camera": 3.0,
         "distractors": 60,
         "junk": 30,
         "height": 128,
         "width": 64,
-        "strength": 0.5,
+        "strength": 0.25,
     }
     if scale == "tiny":
         block.update({"height": 32, "width": 16})
@@ -50,7 +51,7 @@ def reid(scale: str) -> ConfigDict:
             "depth": 18,
             "width": 16,
             "stem": "small",
-            "last_stride": 1,
+            "last_stride": 2,
             "head": "fc1024",
             "pretrained": "",
             "batch": 64,

@@ -43,11 +43,13 @@ class ResidualBlock(nn.Module):
 
 
 class ResnetGenerator(nn.Module):
-    """Translates images: 7x7 stem, two halvings, residual blocks, two doublings, 7x7 to RGB, tanh.
+    """Translates images: 7x7 stem, halvings, residual blocks, doublings, 7x7 to RGB, tanh.
 
     Attributes:
         width: channels of the stem (64 in the paper).
         blocks: residual blocks (9 in the paper, 6 for images of 128 pixels).
+        halvings: stride-2 layers before the blocks, undone after them (2 in the paper; 1 keeps
+            images of 64 rows legible).
         norm_affine: whether instance norms learn scale and bias.
         conv_bias: whether convolutions have biases; the output layer always has one.
         dropout: share of the units dropped inside residual blocks when training.
@@ -56,6 +58,7 @@ class ResnetGenerator(nn.Module):
 
     width: int = 64
     blocks: int = 9
+    halvings: int = 2
     norm_affine: bool = False
     conv_bias: bool = True
     dropout: float = 0.0
@@ -63,7 +66,7 @@ class ResnetGenerator(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
-        """Maps [B,H,W,3] in [-1,1] to the same shape and range; H and W are multiples of 4."""
+        """Maps [B,H,W,3] in [-1,1] to the same shape and range; H and W are multiples of 2^halvings."""
 
         def norm_relu(x: jax.Array, number: int) -> jax.Array:
             return nn.relu(InstanceNorm(self.norm_affine, self.dtype, name=f"model_{number}")(x))
@@ -71,24 +74,26 @@ class ResnetGenerator(nn.Module):
         common = {"use_bias": self.conv_bias, "initializer": normal(0.02), "dtype": self.dtype}
         x = Conv(self.width, 7, padding=3, reflect=True, name="model_1", **common)(images)
         x = norm_relu(x, 2)
-        for number, factor in ((4, 2), (7, 4)):
-            x = Conv(self.width * factor, 3, stride=2, padding=1, name=f"model_{number}", **common)(
-                x
-            )
+        for halving in range(self.halvings):
+            number, features = 4 + 3 * halving, self.width * 2 ** (halving + 1)
+            x = Conv(features, 3, stride=2, padding=1, name=f"model_{number}", **common)(x)
             x = norm_relu(x, number + 1)
+        number = 4 + 3 * self.halvings
         for block in range(self.blocks):
             x = ResidualBlock(
                 self.norm_affine,
                 self.conv_bias,
                 self.dropout,
                 self.dtype,
-                name=f"model_{10 + block}",
+                name=f"model_{number + block}",
             )(x, train)
-        for number, factor in ((10 + self.blocks, 2), (13 + self.blocks, 1)):
-            x = ConvTranspose(self.width * factor, name=f"model_{number}", **common)(x)
+        number += self.blocks
+        for halving in reversed(range(self.halvings)):
+            x = ConvTranspose(self.width * 2**halving, name=f"model_{number}", **common)(x)
             x = norm_relu(x, number + 1)
+            number += 3
         common["use_bias"] = True
-        name = f"model_{17 + self.blocks}"
+        name = f"model_{number + 1}"
         return nn.tanh(Conv(3, 7, padding=3, reflect=True, name=name, **common)(x))
 
 

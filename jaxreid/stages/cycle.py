@@ -28,6 +28,7 @@ class Settings:
     Attributes:
         width: channels of the first layer, of generators and discriminators (64 in the paper).
         blocks: residual blocks of a generator (9 at 256 rows, 6 at 128).
+        halvings: stride-2 layers of a generator (2 in the paper).
         patch_layers: stride-2 layers of the discriminators; 3 judge patches of 70 x 70.
         dropout: inside residual blocks while training; 0.5 in CamStyle's scripts, by omission.
         batch: images of each style per step.
@@ -43,6 +44,7 @@ class Settings:
 
     width: int
     blocks: int
+    halvings: int
     patch_layers: int
     dropout: float
     batch: int
@@ -276,7 +278,9 @@ def _apply(generator: ResnetGenerator, params, images: jax.Array) -> jax.Array:
 
 
 def _networks(settings: Settings) -> tuple[ResnetGenerator, PatchGAN]:
-    generator = ResnetGenerator(settings.width, settings.blocks, dropout=settings.dropout)
+    generator = ResnetGenerator(
+        settings.width, settings.blocks, settings.halvings, dropout=settings.dropout
+    )
     return generator, PatchGAN(settings.width, settings.patch_layers)
 
 
