@@ -66,7 +66,7 @@ class ResnetGenerator(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
-        """Maps [B,H,W,3] in [-1,1] to the same shape and range; H and W are multiples of 2^halvings."""
+        """Maps [B,H,W,3] in [-1,1] to the same; H and W are multiples of 2^halvings."""
 
         def norm_relu(x: jax.Array, number: int) -> jax.Array:
             return nn.relu(InstanceNorm(self.norm_affine, self.dtype, name=f"model_{number}")(x))

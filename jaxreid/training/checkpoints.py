@@ -1,10 +1,13 @@
 """Orbax behind one door: save, restore the newest readable step, say what was skipped."""
 
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
+import jax
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
 
 
@@ -25,21 +28,32 @@ class Checkpoints:
     def restore(self, abstract: Any) -> Any | None:
         """The newest readable state in the shapes and shardings of ``abstract``, else None.
 
-        A checkpoint that cannot be read (cut short, damaged disk) is deleted after saying so, and
-        the one before is taken: training then repeats the steps in between.
+        A checkpoint that cannot be read (cut short, damaged disk) is set aside after saying so,
+        and the one before is taken: training then repeats the steps in between.
         """
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
                 return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
             except Exception as error:  # noqa: BLE001  whatever orbax and tensorstore raise
-                reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else "?"
+                reason = str(error).strip().partition("\n")[0][:160]
                 print(
                     f"checkpoint {step} in {self._manager.directory} cannot be read "
                     f"({type(error).__name__}: {reason}); falling back to the one before",
                     flush=True,
                 )
-                self._manager.delete(step)
+                self._set_aside(step)
         return None
+
+    def _set_aside(self, step: int) -> None:
+        """Moves a checkpoint to ``unreadable/``, out of the manager's sight."""
+        directory = Path(self._manager.directory)
+        aside = directory.parent / "unreadable" / str(step)
+        if jax.process_index() == 0:
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.parent.mkdir(exist_ok=True)
+            (directory / str(step)).rename(aside)
+        multihost_utils.sync_global_devices("checkpoint set aside")
+        self._manager.reload()
 
     def reached_preemption(self, step: int) -> bool:
         """Whether the cluster has told all hosts to stop after ``step``."""

@@ -89,6 +89,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path,
     assert_equal(run(tmp_path), whole)
     said = capsys.readouterr().out
     assert "checkpoint 10" in said and "cannot be read" in said and "from step 8" in said
+    assert (tmp_path / "unreadable" / "10").is_dir()
 
 
 def test_a_value_that_is_not_finite_is_named_and_nothing_is_saved(tmp_path):
