@@ -210,7 +210,7 @@ def groups(pairs: Sequence[tuple[int, int]]) -> list[list[tuple[int, int]]]:
 
 def _train_group(directory, styles, pairs, draws, settings, epoch, seed, every) -> State:
     size = styles[pairs[0][0]].size
-    init, step = _program(settings, size, epoch)
+    init, step = program(settings, size, epoch)
     key = jax.random.key(seed)
     keys = jnp.stack([jax.random.fold_in(jax.random.fold_in(key, a), b) for a, b in pairs])
     loaded = {c: s.resized(_larger(size, settings.margin)) for c, s in styles.items()}
@@ -239,7 +239,7 @@ def _train_group(directory, styles, pairs, draws, settings, epoch, seed, every) 
 
 
 @cache
-def _program(settings: Settings, size: tuple[int, int], epoch: int):
+def program(settings: Settings, size: tuple[int, int], epoch: int):
     """``init(keys)`` and ``step(state, batch)`` over a leading axis of models, made once."""
     generator, judge = _networks(settings)
     rate = schedule(settings, epoch)

@@ -145,7 +145,7 @@ def train(
             runs on over epochs.
     """
     plan = shuffled(len(real), settings.batch, seed)
-    net, tx, step = _program(settings, len(np.unique(real.pids)), plan.steps_per_epoch, loss)
+    net, tx, step = program(settings, len(np.unique(real.pids)), plan.steps_per_epoch, loss)
     sources = {"": (real, labels(real.pids), plan)}
     if generated is not None:
         identities = np.searchsorted(np.unique(real.pids), generated.pids)
@@ -162,7 +162,7 @@ def train(
 
     def init() -> State:
         key = jax.random.key(seed)
-        variables = _init(net, key, real.size)
+        variables = initial(net, key, real.size)
         if settings.pretrained:
             variables, _ = load_pretrained(settings.pretrained, variables)
         return create(jax.random.fold_in(key, 0), {"reid": variables}, tx)
@@ -180,14 +180,16 @@ def train(
 
 
 @cache
-def _program(settings: Settings, identities: int, steps_per_epoch: int, loss: ReidLoss):
+def program(settings: Settings, identities: int, steps_per_epoch: int, loss: ReidLoss):
+    """Network, optimisers and ``step(state, batch)``; equal arguments share one program."""
     net = build(settings, identities)
     tx = {"reid": optimiser(settings, steps_per_epoch)}
     return net, tx, alternate([phase(net, loss, settings)], tx)
 
 
 @partial(jax.jit, static_argnums=(0, 2))
-def _init(net: ReID, key: jax.Array, size: tuple[int, int]):
+def initial(net: ReID, key: jax.Array, size: tuple[int, int]) -> Any:
+    """Fresh variables for images of ``size``."""
     return net.init(key, jnp.zeros((1, *size, 3)))
 
 
