@@ -50,7 +50,7 @@ def get_config(scale: str = "demo") -> ConfigDict:
                 "patch_layers": 1,
                 "rate": 1e-3,
                 "epochs": 3,
-                "decay_epochs": 7,
+                "decay_epochs": 5,
             }
         )
     if scale == "tiny":

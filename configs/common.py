@@ -22,18 +22,18 @@ def data(scale: str) -> ConfigDict:
     block = ConfigDict({"name": "world", "root": "", "height": 64, "width": 32})
     block.world = {
         "seed": 0,
-        "train_identities": 200,
-        "test_identities": 60,
+        "train_identities": 240,
+        "test_identities": 40,
         "cameras": 3,
         "cameras_per_identity": 2.0,
         "images_per_camera": 3.0,
         "test_cameras_per_identity": 3.0,
-        "test_images_per_camera": 3.0,
-        "distractors": 60,
+        "test_images_per_camera": 4.0,
+        "distractors": 40,
         "junk": 30,
         "height": 128,
         "width": 64,
-        "strength": 0.25,
+        "strength": 0.65,
     }
     if scale == "tiny":
         block.update({"height": 32, "width": 16})
@@ -56,7 +56,7 @@ def reid(scale: str) -> ConfigDict:
             "pretrained": "",
             "batch": 64,
             "generated_batch": 23,
-            "epochs": 30,
+            "epochs": 28,
             "rate": 0.05,
             "head_rate": 0.1,
             "decay_every": 20,
