@@ -33,7 +33,7 @@ def data(scale: str) -> ConfigDict:
         "junk": 30,
         "height": 128,
         "width": 64,
-        "strength": 0.65,
+        "strength": 0.55,
     }
     if scale == "tiny":
         block.update({"height": 32, "width": 16})
