@@ -2,6 +2,8 @@
 
 import logging
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,15 @@ class Checkpoints:
 
     def __init__(self, directory: Path):
         """Opens (and creates) ``directory``."""
-        logging.getLogger("absl").setLevel(logging.ERROR)
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # what fails is raised, too
         options = ocp.CheckpointManagerOptions(preservation_policy=policies.LatestN(2))
         self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
 
     def save(self, step: int, state: Any) -> None:
         """Starts writing ``state`` as of ``step``; a step already on disk is left alone."""
         if step not in self._manager.all_steps():
-            self._manager.save(step, args=ocp.args.StandardSave(state), force=True)
+            with self._writing():
+                self._manager.save(step, args=ocp.args.StandardSave(state), force=True)
 
     def restore(self, abstract: Any) -> Any | None:
         """The newest readable state in the shapes and shardings of ``abstract``, else None.
@@ -61,5 +64,19 @@ class Checkpoints:
 
     def close(self) -> None:
         """Waits until everything is on disk."""
-        self._manager.wait_until_finished()
+        with self._writing():
+            self._manager.wait_until_finished()
         self._manager.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turns what tensorstore says of a full disk into an error that says what to do."""
+        try:
+            yield
+        except Exception as error:
+            if "No space left" not in str(error):
+                raise
+            raise OSError(
+                f"no space left for checkpoints in {self._manager.directory}: free some disk, then "
+                "the same command continues from the last complete one"
+            ) from None

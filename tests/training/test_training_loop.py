@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 
 from jaxreid.training import Aux, Every, Phase, Preempted, alternate, create, fit
@@ -90,6 +91,15 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path,
     said = capsys.readouterr().out
     assert "checkpoint 10" in said and "cannot be read" in said and "from step 8" in said
     assert (tmp_path / "unreadable" / "10").is_dir()
+
+
+def test_a_full_disk_is_said_plainly(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise ValueError("RESOURCE_EXHAUSTED: ... No space left on device [os_error_code='28']")
+
+    monkeypatch.setattr(ocp.CheckpointManager, "save", full)
+    with pytest.raises(OSError, match="no space left for checkpoints in .*checkpoints: free some"):
+        run(tmp_path)
 
 
 def test_a_value_that_is_not_finite_is_named_and_nothing_is_saved(tmp_path):
