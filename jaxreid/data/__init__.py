@@ -5,7 +5,8 @@ TFDS is imported when records are written or read, not before. The synthetic wor
 """
 
 from jaxreid.data.layouts import LAYOUTS, Layout
-from jaxreid.data.records import Record, generated, write_generated
+from jaxreid.data.record import Record, generated
+from jaxreid.data.records import write_generated
 from jaxreid.data.sampling import Plan, pk, prefetch, shuffled, stream, unpaired
 from jaxreid.data.scanning import Entry, scan
 from jaxreid.data.splits import Split, held_out, labels, load, prepare

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from jaxreid.data.layouts import LAYOUTS
-from jaxreid.data.records import Record
+from jaxreid.data.record import Record
 from jaxreid.data.validation import official_records
 
 SHARD = 4096  # records per file

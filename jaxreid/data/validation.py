@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jaxreid.data.layouts import Layout, find
 from jaxreid.data.pictures import Inspection, inspect
-from jaxreid.data.records import Record
+from jaxreid.data.record import Record
 from jaxreid.data.scanning import Entry, count, scan
 
 
