@@ -184,12 +184,10 @@ def train(
         name += f"_and_{len(group) - 1}_more" if len(group) > 1 else ""
         drawn = {pair: draws[pair] for pair in group}
         # Called again, a finished training only reads its last checkpoint.
-        state = cache(
-            partial(
-                _train_group, directory / name, styles, group, drawn, settings, epoch, seed, every
-            )
-        )
-        made_by = {"gan": asdict(settings), "pairs": group, "seed": seed, "data": data.made_by}
+        given = (directory / name, styles, group, drawn, settings, epoch, seed, every)
+        state = cache(partial(_train_group, *given))
+        made_by = {"gan": asdict(settings), "pairs": group, "seed": seed}
+        made_by |= {"data": data.made_by, "size": data.train.size}
         fingerprints.append(run_once(directory / name, made_by, state))
         translators |= _translators(state, group, settings)
     return Translators(translators, fingerprint({"trained": fingerprints}))
@@ -217,13 +215,10 @@ def _train_group(directory, styles, pairs, draws, settings, epoch, seed, every) 
 
     def batch(index: int) -> dict[str, np.ndarray]:
         rows = [draws[pair](index) for pair in pairs]
+        picked = list(zip(pairs, rows, strict=True))
         return {
-            "a": np.stack(
-                [loaded[a].images(r) for (a, _), (r, _) in zip(pairs, rows, strict=True)]
-            ),
-            "b": np.stack(
-                [loaded[b].images(r) for (_, b), (_, r) in zip(pairs, rows, strict=True)]
-            ),
+            side: np.stack([loaded[pair[i]].images(drawn[i]) for pair, drawn in picked])
+            for i, side in enumerate("ab")
         }
 
     return fit(

@@ -42,10 +42,8 @@ def camstyle_loss(forward, stats, batch, key, *, epsilon: float):
 
 def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     """Baselines, CycleGANs for all camera pairs, generated set, CamStyle, report."""
-    options, common = (
-        config["camstyle"],
-        {"seed": config["seed"], "every": Every(**config["every"])},
-    )
+    options = config["camstyle"]
+    common = {"seed": config["seed"], "every": Every(**config["every"])}
     plain, gan = reid.Settings(**config["reid"]), cycle.Settings(**config["gan"])
     data = sets.prepare(workdir, sets.Settings(**config["data"]))
     pairs = list(combinations(np.unique(data.train.cameras).tolist(), 2))
