@@ -12,7 +12,7 @@ help:
 	@echo "make test-slow  the tests that take minutes, too"
 	@echo "make lint       ruff and pyright"
 	@echo "make bench      timings: ranking, renderer, networks"
-	@echo "make evidence   the README's table: every arm over five seeds (hours)"
+	@echo "make evidence   the README table: every arm over five seeds (about 45 minutes)"
 	@echo "make clean      removes .venv and runs/"
 
 demo: .venv/ready

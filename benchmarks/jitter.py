@@ -15,7 +15,7 @@ from jaxreid.stages import reid, sets
 from jaxreid.stages.arms import run_arm
 from jaxreid.training import Every
 
-STRENGTHS = (0.0, 0.05, 0.1, 0.2, 0.4)
+STRENGTHS = (0.0, 0.05, 0.1, 0.2)
 
 
 def main() -> None:
