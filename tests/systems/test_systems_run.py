@@ -100,5 +100,5 @@ def test_ide_killed_and_continued_ends_with_equal_results(tmp_path):
 @pytest.mark.parametrize("seed", range(3))
 def test_camstyle_killed_and_continued_ends_with_equal_results(camstyle, tmp_path, seed):
     signals = [signal.SIGKILL, signal.SIGTERM] * 4
-    assert kill_until_done("camstyle", tmp_path, signals, seed, longest=45) > 0
+    assert kill_until_done("camstyle", tmp_path, signals, seed, longest=12) > 0
     assert (tmp_path / "results.json").read_bytes() == (camstyle[0] / "results.json").read_bytes()
