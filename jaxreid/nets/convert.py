@@ -84,6 +84,40 @@ def generator_from_torch(state: State, variables: Variables) -> tuple[Variables,
     return from_torch(state, variables, transposed=transposed)
 
 
+def stargan_generator_from_torch(state: State, variables: Variables) -> tuple[Variables, Report]:
+    """`from_torch` for `stargan.Generator`, from yunjey/stargan's Generator.
+
+    Its norms declare running statistics and never use them: the report has them as unexpected. The
+    discriminator has no transposed convolution, so that plain `from_torch` converts it.
+    """
+    residual = {key.split(".")[1] for key in state if key.count(".main.")}
+    last = max(map(int, residual), default=8)
+    return from_torch(state, variables, transposed=(f"main.{last + 1}", f"main.{last + 4}"))
+
+
+def unet_from_torch(state: State, variables: Variables) -> tuple[Variables, Report]:
+    """`from_torch` for `unet.UNet`, from pytorch-CycleGAN-and-pix2pix's UnetGenerator.
+
+    Inside each of its nested blocks 0 or 1 is the convolution down, 3 or 5 the transposed one.
+    """
+    kernels = _kernels(state)
+    return from_torch(state, variables, transposed=[k for k in kernels if k[-2:] in (".3", ".5")])
+
+
+def discogan_generator_from_torch(state: State, variables: Variables) -> tuple[Variables, Report]:
+    """`from_torch` for `discogan.Generator`, from SKTBrain/DiscoGAN's Generator.
+
+    The second half of its convolutions are transposed; its discriminator has none.
+    """
+    kernels = sorted(_kernels(state), key=lambda name: int(name.rpartition(".")[2]))
+    return from_torch(state, variables, transposed=kernels[len(kernels) // 2 :])
+
+
+def _kernels(state: State) -> list[str]:
+    """PyTorch names, without `.weight`, of the layers that have a [.,.,k,k] kernel."""
+    return [key.removesuffix(".weight") for key, array in state.items() if np.ndim(array) == 4]
+
+
 def load_pretrained(path: str | Path, variables: Variables) -> tuple[Variables, Report]:
     """Loads a backbone's weights from a `.npz` file into the variables of a `ReID` net.
 
