@@ -1,0 +1,45 @@
+"""What every loss does to its arguments: types, masks and checks of shapes and options."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+
+def floats(x: ArrayLike) -> jax.Array:
+    """The array in float32, or float64 if it is: half-precision input is computed in float32."""
+    x = jnp.asarray(x)
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def keep(x: jax.Array, where: ArrayLike | None) -> jax.Array:
+    """`x` with zeros where `where` is false, whatever stood there; gradients stop there, too.
+
+    `where` has the leading axes of `x`; the remaining ones follow it.
+    """
+    if where is None:
+        return x
+    where = jnp.asarray(where, bool)
+    where = where.reshape(where.shape + (1,) * max(x.ndim - where.ndim, 0))
+    return jnp.where(where, x, jnp.zeros((), x.dtype))
+
+
+def require_same(name: str, x: jax.Array, y: jax.Array) -> None:
+    """Raises ValueError unless both have one shape."""
+    if x.shape != y.shape:
+        raise ValueError(f"{name} takes two arrays of one shape, not {x.shape} and {y.shape}.")
+
+
+def require_rows(name: str, x: jax.Array, labels: jax.Array | None) -> None:
+    """Raises ValueError unless `x` is [N,D] and `labels` [N]."""
+    if x.ndim != 2 or (labels is not None and labels.shape != x.shape[:1]):
+        rest = "" if labels is None else f" and labels [N], not {labels.shape}"
+        raise ValueError(f"{name} takes embeddings [N,D], not {x.shape}{rest}.")
+
+
+def require_option(name: str, value: object, options: Sequence[object]) -> None:
+    """Raises ValueError unless `value` is one of the options."""
+    if value not in options:
+        known = ", ".join(map(repr, options))
+        raise ValueError(f"{name} is one of {known}; {value!r} is not.")

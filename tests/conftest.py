@@ -1,0 +1,56 @@
+"""The table of proofs: what was compared with what, and the largest error.
+
+A test asks for the fixture `proof` and calls `proof(quantity, oracle, error, tolerance)`, which
+asserts and remembers. The run ends with the table of all of them; `--write-proofs=FILE` keeps it
+as Markdown, which is how `docs/proofs.md` is made (`make proofs`).
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+HEAD = """# What the tests compare, and how far apart it was
+
+Every row was printed by one run of `make proofs`, which also wrote this page. An error is the largest
+absolute difference over all cases, or relative to the largest magnitude where the row says so.
+
+"""
+rows: dict[str, tuple[str, str, float, float]] = {}
+
+
+def pytest_addoption(parser):
+    parser.addoption("--write-proofs", type=Path, help="write the table of proofs to this file")
+
+
+@pytest.fixture
+def proof(record_property):
+    """Asserts `error <= tolerance` and adds a row to the table of proofs."""
+
+    def check(quantity: str, oracle: str, error: float, tolerance: float) -> None:
+        assert np.isfinite(error), f"{quantity} against {oracle}: {error}"
+        record_property("proof", (quantity, oracle, float(error), float(tolerance)))
+        assert error <= tolerance, f"{quantity} differs from {oracle} by {error:.2e}"
+
+    return check
+
+
+def pytest_runtest_logreport(report):
+    """Collects rows, from worker processes, too; the worst case of each row stays."""
+    for name, row in report.user_properties if report.when == "call" else ():
+        if name == "proof":
+            known = rows.get(f"{row[0]} {row[1]}")
+            if known is None or row[2] >= known[2]:
+                rows[f"{row[0]} {row[1]}"] = tuple(row)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if not rows:
+        return
+    table = ["| quantity | oracle | max error | allowed |", "|---|---|---|---|"]
+    for quantity, oracle, error, tolerance in sorted(rows.values()):
+        table.append(f"| {quantity} | {oracle} | {error:.1e} | {tolerance:.0e} |")
+    terminalreporter.section("proofs")
+    terminalreporter.write_line("\n".join(table))
+    if path := config.getoption("--write-proofs"):
+        path.write_text(HEAD + "\n".join(table) + "\n")
