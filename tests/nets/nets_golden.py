@@ -102,10 +102,10 @@ def _relative(ours, theirs):
     return float(np.abs(np.asarray(ours) - theirs).max() / np.abs(theirs).max())
 
 
-def drawn(net, *inputs, seed=0):
+def drawn(net, *inputs, seed=0, **options):
     """Variables of a net, drawn with NumPy: compiling `init` takes longer than most tests."""
     rng = np.random.default_rng(seed)
-    shapes = jax.eval_shape(net.init, jax.random.key(0), *inputs)
+    shapes = jax.eval_shape(net.init, jax.random.key(0), *inputs, **options)
 
     def draw(path, leaf):
         noise = rng.standard_normal(leaf.shape)
