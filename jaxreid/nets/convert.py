@@ -6,7 +6,7 @@ transposed from [out,in,k,k] to [k,k,in,out].
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import BadZipFile
@@ -111,6 +111,70 @@ def discogan_generator_from_torch(state: State, variables: Variables) -> tuple[V
     """
     kernels = sorted(_kernels(state), key=lambda name: int(name.rpartition(".")[2]))
     return from_torch(state, variables, transposed=kernels[len(kernels) // 2 :])
+
+
+def pngan_from_torch(state: State, variables: Variables) -> tuple[Variables, Report]:
+    """`from_torch` for `pngan`, from naiq/PN_GAN's Res_Generator or Patch_Discriminator."""
+    layers = ["conv1.conv", "conv2.conv", "conv3.conv"]
+    if "dis.conv.weight" in state:
+        return _as_patchgan(state, variables, [*layers, "conv4.conv", "dis.conv"])
+    blocks = len({key.split(".")[0] for key in state if key.startswith("res")})
+    layers += [f"res{i + 1}.conv{conv}.conv" for i in range(blocks) for conv in (1, 2)]
+    layers += ["deconv3.deconv", "deconv2.deconv", "deconv1.conv"]
+    return _as_resnet_generator(state, variables, layers)
+
+
+def spgan_from_torch(state: State, variables: Variables) -> tuple[Variables, Report]:
+    """`from_torch` for the form `spgan_torch` of `cyclegan`, from Simon4Yan/eSPGAN's networks."""
+    if "ls.0.weight" in state:
+        layers = ["ls.0", "ls.2.0", "ls.3.0", "ls.4.0", "ls.5"]
+        return _as_patchgan(state, variables, layers)
+    blocks = len({key.split(".")[1] for key in state if ".ls." in key})
+    layers = ["ls.1.0", "ls.2.0", "ls.3.0"]
+    layers += [f"ls.{4 + i}.ls.{conv}" for i in range(blocks) for conv in ("1.0", "3")]
+    layers += [f"ls.{4 + blocks}.0", f"ls.{5 + blocks}.0", f"ls.{7 + blocks}"]
+    return _as_resnet_generator(state, variables, layers)
+
+
+def sianet_from_torch(
+    state: State, variables: Variables, *, size: tuple[int, int]
+) -> tuple[Variables, Report]:
+    """`from_torch` for `SiaNet`, from Simon4Yan/eSPGAN's Metric_Net.
+
+    `size` is that of the images, since PyTorch flattens maps channel by channel.
+    """
+    blocks = sum(np.ndim(array) == 4 for array in state.values())
+    names = {"ls.0": "conv1"} | {f"ls.{i + 1}.l.0": f"conv{i}" for i in range(2, blocks + 1)}
+    renamed = _renamed(state, names)
+    weight = renamed["fc1.weight"]
+    rows, columns = (side // 4**blocks for side in size)
+    maps = weight.reshape(len(weight), -1, rows, columns).transpose(0, 2, 3, 1)
+    return from_torch({**renamed, "fc1.weight": maps.reshape(weight.shape)}, variables)
+
+
+def _as_resnet_generator(
+    state: State, variables: Variables, layers: Sequence[str]
+) -> tuple[Variables, Report]:
+    """`generator_from_torch` for another code's convolutions, named from first to last."""
+    blocks = (len(layers) - 6) // 2
+    ours = ["model.1", "model.4", "model.7"]
+    ours += [f"model.{10 + i}.conv_block.{conv}" for i in range(blocks) for conv in (1, 5)]
+    ours += [f"model.{n + blocks}" for n in (10, 13, 17)]
+    names = dict(zip(layers, ours, strict=True))
+    return generator_from_torch(_renamed(state, names), variables)
+
+
+def _as_patchgan(
+    state: State, variables: Variables, layers: Sequence[str]
+) -> tuple[Variables, Report]:
+    names = {layer: f"model.{max(3 * i - 1, 0)}" for i, layer in enumerate(layers)}
+    return from_torch(_renamed(state, names), variables)
+
+
+def _renamed(state: State, names: Mapping[str, str]) -> State:
+    """The arrays under other layer names; `names` maps those that change."""
+    parts = ((key.rpartition("."), array) for key, array in state.items())
+    return {f"{names.get(layer, layer)}.{leaf}": array for (layer, _, leaf), array in parts}
 
 
 def _kernels(state: State) -> list[str]:

@@ -1,6 +1,6 @@
 """Convolutions as pure functions, in the form that the running backend executes fast.
 
-Every function takes NHWC images, HWIO kernels and PyTorch's symmetric padding, and every form of it
+Every function takes NHWC images and HWIO kernels, and every form of it
 returns the same values and gradients up to rounding. XLA's CPU compiler runs a few convolutions one
 or two orders of magnitude below the rest; those are rewritten here, and only on the CPU.
 Parameters keep the standard layout, so checkpoints do not depend on the backend.
@@ -12,6 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+Pairs = tuple[tuple[int, int], tuple[int, int]]
+Padding = int | Pairs
+
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
@@ -20,51 +23,116 @@ def rewrites() -> bool:
     return jax.default_backend() == "cpu"
 
 
-def conv(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: int = 0) -> jax.Array:
-    """PyTorch's `conv2d`: [B,H,W,I] by [k,k,I,O] to [B,H',W',O], H' = (H + 2p - k) // s + 1."""
-    size, _, _, features = kernel.shape
-    if rewrites() and size == 1 and padding == 0:
+def conv(
+    x: jax.Array,
+    kernel: jax.Array,
+    stride: int = 1,
+    padding: Padding = 0,
+    dilation: int = 1,
+    groups: int = 1,
+) -> jax.Array:
+    """PyTorch's `conv2d`: [B,H,W,I] by [h,w,I/groups,O] to [B,H',W',O].
+
+    H' = (H + low + high - dilation (h - 1) - 1) // stride + 1; `padding` is one number for every
+    side, or ((top, bottom), (left, right)).
+    """
+    pads = pairs(padding)
+    if rewrites() and groups == x.shape[-1] == kernel.shape[-1] > 1 == dilation:
+        return shifted_depthwise(x, kernel, stride, pads)
+    if not rewrites() or dilation > 1 or groups > 1:
+        return plain_conv(x, kernel, stride, pads, dilation, groups)
+    if kernel.shape[:2] == (1, 1) and not any(map(any, pads)):
         return x[:, ::stride, ::stride] @ kernel[0, 0]
-    if rewrites() and size >= 7 and features <= 4 and stride == 1:
-        return _shifted_matmul(jnp.pad(x, _spatial(padding)), kernel)
-    if rewrites() and _swaps(x, size, stride, padding):
-        return patch_matmul(x, kernel, stride, padding)
-    return plain_conv(x, kernel, stride, padding)
+    if kernel.shape[0] == kernel.shape[1] >= 7 and kernel.shape[3] <= 4 and stride == 1:
+        return _shifted_matmul(_pad(x, pads), kernel)
+    if _swaps(x, kernel, stride, pads):
+        return patch_matmul(x, kernel, stride, pads)
+    return plain_conv(x, kernel, stride, pads)
 
 
-def plain_conv(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: int = 0) -> jax.Array:
+def plain_conv(
+    x: jax.Array,
+    kernel: jax.Array,
+    stride: int = 1,
+    padding: Padding = 0,
+    dilation: int = 1,
+    groups: int = 1,
+) -> jax.Array:
     """`conv` as the one XLA operation."""
-    pads = ((padding, padding), (padding, padding))
     return jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), pads, dimension_numbers=_LAYOUT
+        x,
+        kernel,
+        (stride, stride),
+        pairs(padding),
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=_LAYOUT,
+        feature_group_count=groups,
     )
 
 
-def _swaps(x: jax.Array, size: int, stride: int, padding: int) -> bool:
+def same_pads(
+    rows: int, columns: int, size: tuple[int, int], stride: int, dilation: int = 1
+) -> Pairs:
+    """TensorFlow's SAME: output = ceil(input / stride), the odd row of padding comes last."""
+
+    def pair(length: int, taps: int) -> tuple[int, int]:
+        reach = dilation * (taps - 1) + 1
+        total = max((-(-length // stride) - 1) * stride + reach - length, 0)
+        return total // 2, total - total // 2
+
+    return pair(rows, size[0]), pair(columns, size[1])
+
+
+def _swaps(x: jax.Array, kernel: jax.Array, stride: int, pads: Pairs) -> bool:
     """Whether XLA would take the maps for the kernel and the kernel for the maps.
 
     It does so, forward or backward, when the input or the output has fewer pixels than the kernel,
     and its CPU compiler then falls back to scalar loops.
     """
-    height, width = (_output(n, size, stride, padding) for n in x.shape[1:3])
-    return min(x.shape[1] * x.shape[2], height * width) < size * size
+    height, width = _output(x, kernel, stride, pads)
+    return min(x.shape[1] * x.shape[2], height * width) < kernel.shape[0] * kernel.shape[1]
 
 
-def _output(rows: int, size: int, stride: int, padding: int) -> int:
-    return (rows + 2 * padding - size) // stride + 1
+def _output(x: jax.Array, kernel: jax.Array, stride: int, pads: Pairs) -> tuple[int, int]:
+    rows, columns = (
+        (length + sum(pair) - taps) // stride + 1
+        for length, taps, pair in zip(x.shape[1:3], kernel.shape[:2], pads, strict=True)
+    )
+    return rows, columns
 
 
-def patch_matmul(x: jax.Array, kernel: jax.Array, stride: int = 1, padding: int = 0) -> jax.Array:
-    """`conv` as one matmul of the k*k*I values under each kernel position."""
-    size, _, _, features = kernel.shape
-    height, width = (_output(n, size, stride, padding) for n in x.shape[1:3])
-    x = jnp.pad(x, _spatial(padding))
+def patch_matmul(
+    x: jax.Array, kernel: jax.Array, stride: int = 1, padding: Padding = 0
+) -> jax.Array:
+    """`conv` as one matmul of the h*w*I values under each kernel position."""
+    pads = pairs(padding)
+    height, width = _output(x, kernel, stride, pads)
+    x = _pad(x, pads)
     patches = [
         x[:, i : i + stride * (height - 1) + 1 : stride, j : j + stride * (width - 1) + 1 : stride]
-        for i in range(size)
-        for j in range(size)
+        for i in range(kernel.shape[0])
+        for j in range(kernel.shape[1])
     ]
-    return jnp.concatenate(patches, axis=-1) @ kernel.reshape(-1, features)
+    return jnp.concatenate(patches, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
+
+
+def shifted_depthwise(
+    x: jax.Array, kernel: jax.Array, stride: int = 1, padding: Padding = 0
+) -> jax.Array:
+    """`conv` with as many groups as channels, as h*w shifted multiply-adds.
+
+    XLA's CPU compiler runs the grouped operation as scalar loops, three to fifty times slower.
+    """
+    pads = pairs(padding)
+    height, width = _output(x, kernel, stride, pads)
+    x = _pad(x, pads)
+    shifted = (
+        x[:, i : i + stride * (height - 1) + 1 : stride, j : j + stride * (width - 1) + 1 : stride]
+        * kernel[i, j, 0]
+        for i in range(kernel.shape[0])
+        for j in range(kernel.shape[1])
+    )
+    return reduce(jnp.add, shifted)
 
 
 def conv_transpose(
@@ -72,7 +140,8 @@ def conv_transpose(
 ) -> jax.Array:
     """PyTorch's `conv_transpose2d`: [B,H,W,I] to [B,H',W',O], H' = (H-1) s - 2p + k + o.
 
-    The kernel [k,k,I,O] is in Flax's orientation, that is PyTorch's flipped in space.
+    The kernel [k,k,I,O] is in Flax's orientation, that is PyTorch's flipped in space. With an
+    `output_padding` of -1 the last row is left out, as TensorFlow's SAME does for odd kernels.
     """
     exact = kernel.shape[0] + output_padding == stride + 2 * padding
     form = subpixel_conv_transpose if rewrites() and exact else plain_conv_transpose
@@ -103,8 +172,7 @@ def subpixel_conv_transpose(
     pick = (taps[..., None] == np.arange(size)).astype(kernel.dtype)  # [offset, phase, tap]
     phases = jnp.einsum("uat,vbr,trio->uviabo", pick, pick, kernel)
     phases = phases.reshape(*phases.shape[:3], -1)
-    pads = ((-first, last), (-first, last))
-    y = jax.lax.conv_general_dilated(x, phases, (1, 1), pads, dimension_numbers=_LAYOUT)
+    y = conv(x, phases, 1, ((-first, last), (-first, last)))
     y = y.reshape(batch, height, width, stride, stride, features)
     return y.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height * stride, width * stride, features)
 
@@ -130,7 +198,7 @@ def _shifted_matmul_backward(saved, gradient):
     # Left to autodiff this form is slower inside a whole generator than the plain convolution.
     x, kernel = saved
     size, _, inputs, features = kernel.shape
-    wide = jnp.pad(gradient, _spatial(size - 1))
+    wide = _pad(gradient, pairs(size - 1))
     rows, columns = x.shape[1], x.shape[2]
     shifts = [
         wide[:, size - 1 - i : size - 1 - i + rows, size - 1 - j : size - 1 - j + columns]
@@ -146,5 +214,10 @@ def _shifted_matmul_backward(saved, gradient):
 _shifted_matmul.defvjp(_shifted_matmul_forward, _shifted_matmul_backward)
 
 
-def _spatial(amount: int) -> tuple[tuple[int, int], ...]:
-    return (0, 0), (amount, amount), (amount, amount), (0, 0)
+def pairs(padding: Padding) -> Pairs:
+    """Rows and columns of padding before and after, of one number or as given."""
+    return ((padding, padding), (padding, padding)) if isinstance(padding, int) else padding
+
+
+def _pad(x: jax.Array, pads: Pairs) -> jax.Array:
+    return jnp.pad(x, ((0, 0), *pads, (0, 0)))
