@@ -6,7 +6,7 @@ Improve the Person Re-identification Baseline in vitro", ICCV 2017 (LSRO). Layer
 TensorFlow's SAME padding are those of the latter's code, layumi/DCGAN-tensorflow.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -22,7 +22,7 @@ from jaxreid.nets.layers import (
     truncated_normal,
 )
 
-LSRO_TEXT: dict[str, Any] = {"depth": 5, "start": 16, "order": "relu_norm", "refine": True}
+LSRO_TEXT: dict[str, Any] = {"depth": 5, "start": 16, "norm_first": False, "refine": True}
 """Options of `Generator` for the net that LSRO's text describes; its discriminator has depth 5."""
 
 
@@ -39,7 +39,7 @@ class Generator(nn.Module):
             times this.
         depth: doublings; the start map has size / 2^depth.
         start: channels of the start map, by default those of the rule above.
-        order: 'norm_relu', also on the start map, or 'relu_norm', but not there.
+        norm_first: batch norm then ReLU, on the start map, too; or ReLU then batch norm, not there.
         refine: whether the last doubling is normalised, too, and a 5x5 layer of stride 1 follows.
         dtype: type of the computation and of the output.
     """
@@ -48,7 +48,7 @@ class Generator(nn.Module):
     width: int = 64
     depth: int = 4
     start: int | None = None
-    order: Literal["norm_relu", "relu_norm"] = "norm_relu"
+    norm_first: bool = True
     refine: bool = False
     dtype: Dtype | None = None
 
@@ -63,7 +63,7 @@ class Generator(nn.Module):
 
         def activate(x: jax.Array, number: int) -> jax.Array:
             norm = batch_norm(train, f"g_bn{number}", self.dtype)
-            return nn.relu(norm(x)) if self.order == "norm_relu" else norm(nn.relu(x))
+            return nn.relu(norm(x)) if self.norm_first else norm(nn.relu(x))
 
         rows, columns = _start_map(self.size, self.depth)
         widths = [self.width * min(2**i, 8) for i in reversed(range(self.depth + self.refine))]
@@ -71,7 +71,7 @@ class Generator(nn.Module):
         x = noise if labels is None else _join(noise, labels)
         x = _linear(rows * columns * start, "g_h0_lin", self.dtype)(x)
         x = x.reshape(-1, rows, columns, start)
-        x = activate(x, 0) if self.order == "norm_relu" else x
+        x = activate(x, 0) if self.norm_first else x
         for number, features in enumerate(widths[1:], start=1):
             x = activate(_double(features, f"g_h{number}", self.dtype)(x), number)
         if self.refine:

@@ -75,6 +75,20 @@ def test_half_precision_keeps_float32_parameters_and_statistics():
 
 
 @pytest.mark.parametrize(
+    ("name", "net", "convert"),
+    [
+        ("generator", Generator(3), discogan_generator_from_torch),
+        ("generator_bottleneck", Generator(1, True), discogan_generator_from_torch),
+        ("discriminator", Discriminator(1), from_torch),
+    ],
+)
+def test_every_weight_finds_its_place(name, net, convert):
+    zeros = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), shapes_of(net, (64, 64))[1])
+    _, report = convert(load(f"discogan_{name}")[1], zeros)
+    assert (report.missing, report.unexpected) == ((), ())
+
+
+@pytest.mark.parametrize(
     ("name", "net", "shape", "convert", "mode"),
     [
         ("generator", Generator(3), (2, 32, 16, 3), discogan_generator_from_torch, "eval"),

@@ -74,6 +74,11 @@ def test_sizes_that_do_not_fit_say_what_would():
         shapes_of(Generator(), (66, 32), 6)
 
 
+def test_labels_must_be_one_hot_rows():
+    with pytest.raises(ValueError, match=r"one-hot rows \[B,K\], but have shape \(2,\)"):
+        jax.eval_shape(Generator().init, jax.random.key(0), draw_images((2, 8, 8, 3)), jnp.ones(2))
+
+
 @pytest.mark.parametrize("reflect", [False, True])
 def test_the_label_arrives_only_where_zeros_pad(reflect, monkeypatch):
     monkeypatch.setattr(stargan, "Conv", partial(Conv, reflect=reflect))
@@ -120,16 +125,17 @@ def test_generator_equals_pytorch(proof):
 
 
 @pytest.mark.parametrize(
-    ("name", "net", "size"),
+    ("name", "net", "size", "oracle"),
     [
-        ("stargan_discriminator", Discriminator(4, 4, layers=4), (32, 16)),
-        ("stargan_discriminator_square", Discriminator(5, 2, layers=3), (32, 32)),
+        ("", Discriminator(4, 4, layers=4), (32, 16), f"{ORACLE}, class kernel as in HHL"),
+        ("_square", Discriminator(5, 2, layers=3), (32, 32), ORACLE),
     ],
 )
-def test_discriminator_equals_pytorch(name, net, size, proof):
-    found, _ = differences(name, net, [draw_images((2, *size, 3))], from_torch)
+def test_discriminator_equals_pytorch(name, net, size, oracle, proof):
+    images = draw_images((2, *size, 3))
+    found, _ = differences(f"stargan_discriminator{name}", net, [images], from_torch)
     for part, error in found.items():
-        proof(f"StarGAN discriminator, {part}, relative", ORACLE, error, 2e-5)
+        proof(f"StarGAN discriminator, {part}, relative", oracle, error, 2e-5)
 
 
 def test_the_report_names_running_statistics_as_unexpected():

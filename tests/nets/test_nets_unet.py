@@ -135,6 +135,12 @@ def test_half_precision_keeps_float32_parameters_and_statistics():
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
 
 
+def test_every_weight_finds_its_place():
+    zeros = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), shapes_of(UNet(5, 2), (64, 32))[1])
+    _, report = unet_from_torch(load("unet")[1], zeros)
+    assert (report.missing, report.unexpected) == ((), ())
+
+
 @pytest.mark.parametrize("mode", ["eval", "train"])
 def test_unet_equals_pytorch(mode, proof):
     images, net = draw_images((1, 64, 32, 3)), UNet(5, 2, dropout=0.0)
