@@ -195,6 +195,11 @@ def require_multiples(images: jax.Array, factor: int, remedy: str) -> None:
 
 def join_planes(maps: jax.Array, labels: jax.Array) -> jax.Array:
     """Joins labels [B,K], as K constant planes, to the channels of [B,H,W,C]."""
+    if labels.ndim != 2:
+        raise ValueError(
+            f"Labels are one-hot rows [B,K], but have shape {labels.shape}; jax.nn.one_hot makes "
+            "them from numbers."
+        )
     planes = jnp.broadcast_to(labels[:, None, None], (*maps.shape[:3], labels.shape[-1]))
     return jnp.concatenate([maps, planes.astype(maps.dtype)], axis=-1)
 
