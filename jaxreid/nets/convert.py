@@ -1,4 +1,4 @@
-"""PyTorch weights for the networks of this package, given as NumPy arrays under PyTorch's names.
+"""PyTorch weights for the networks of this package, from files or as arrays under PyTorch's names.
 
 One rule serves every network, because the Flax modules carry PyTorch's names: a dot before a number
 becomes an underscore (`layer1.0.conv1.weight` is `layer1_0/conv1/kernel`), and kernels are
@@ -6,14 +6,15 @@ transposed from [out,in,k,k] to [k,k,in,out].
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
+
+from jaxreid.nets import weights
 
 Variables = Mapping[str, Any]
 State = Mapping[str, np.ndarray]
@@ -26,11 +27,25 @@ _LEAVES = {
 
 
 class Report(NamedTuple):
-    """What became of a state dict: its names used, ours that it lacks, its names unknown to us."""
+    """What became of a state dict: its names used, ours that it lacks, its names unknown to us.
+
+    `notes` say what was unwrapped or left out when its file was read.
+    """
 
     used: tuple[str, ...]
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        """One line: how many names were used, and which are missing or unexpected."""
+        counts = [f"{len(self.used)} arrays used"]
+        for kind, names in (("missing", self.missing), ("unexpected", self.unexpected)):
+            counts.append(f"{len(names)} {kind}" + ": " * bool(names) + ", ".join(names))
+        return "; ".join((*counts, *self.notes))
+
+
+Rule = Callable[[State, Variables], tuple[Variables, Report]]
 
 
 def from_torch(
@@ -182,15 +197,37 @@ def _kernels(state: State) -> list[str]:
     return [key.removesuffix(".weight") for key, array in state.items() if np.ndim(array) == 4]
 
 
-def load_pretrained(path: str | Path, variables: Variables) -> tuple[Variables, Report]:
-    """Loads a backbone's weights from a `.npz` file into the variables of a `ReID` net.
-
-    The file holds arrays under torchvision's names, as written by
-    `np.savez(path, **{k: v.numpy() for k, v in model.state_dict().items()})`. Its classifier is
-    reported as unexpected, and the head keeps its values.
+def load(
+    path: str | Path, variables: Variables, rule: Rule = from_torch
+) -> tuple[Variables, Report]:
+    """Loads a file of weights (`.pth`, `.safetensors`, `.npz`: `weights.parse`) into any network.
 
     Args:
-        path: the `.npz` file.
+        path: the file.
+        variables: of the network, as `init` or `jax.eval_shape` of it returns them.
+        rule: how the file's names map to the network's: one of this module's functions, such as
+            `generator_from_torch`.
+
+    Returns:
+        New variables and the report, with `weights.parse`'s notes.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it holds other things than arrays, or one of another shape than its place.
+    """
+    arrays, notes = weights.parse(path)
+    loaded, report = rule(arrays, variables)
+    return loaded, report._replace(notes=notes)
+
+
+def load_pretrained(path: str | Path, variables: Variables) -> tuple[Variables, Report]:
+    """Loads a backbone's weights from a file into the variables of a `ReID` net.
+
+    The file holds a state dict under the names of torchvision's ResNets, of IBN-Net's, or of
+    EfficientNet-Lite0. Its classifier is reported as unexpected, and the head keeps its values.
+
+    Args:
+        path: a `.pth`, `.safetensors` or `.npz` file.
         variables: `params` and `batch_stats`, each with a part `backbone`.
 
     Returns:
@@ -201,12 +238,14 @@ def load_pretrained(path: str | Path, variables: Variables) -> tuple[Variables, 
         ValueError: if it is not such a file, or lacks or misshapes a weight of the backbone.
     """
     backbone = {name: part["backbone"] for name, part in variables.items()}
-    loaded, report = from_torch(_read_npz(Path(path)), backbone)
+    loaded, report = load(path, backbone)
     if report.missing:
         raise ValueError(
             f"Pretrained file '{path}' lacks {len(report.missing)} of the backbone's arrays, first "
-            f"'{report.missing[0]}'. It must hold a whole ResNet of the configured depth under "
-            "torchvision's names (conv1.weight, layer1.0.conv1.weight, ...)."
+            f"'{report.missing[0]}', and has {len(report.unexpected)} that are unknown to it. It "
+            "must hold a whole backbone of the configured kind, under the names of torchvision's "
+            "or IBN-Net's ResNets (conv1.weight, layer1.0.conv1.weight, ...) or "
+            "EfficientNet-Lite0's (_conv_stem.weight, ...)."
         )
     merged = {name: {**part, "backbone": loaded[name]} for name, part in variables.items()}
     return merged, report
@@ -232,16 +271,3 @@ def _kernel(array: np.ndarray, transposed: bool) -> np.ndarray:
     if transposed:  # [in,out,k,k], and flipped in space
         return array.transpose(2, 3, 0, 1)[::-1, ::-1]
     return array.transpose(2, 3, 1, 0)
-
-
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file of pretrained weights at '{path}'.")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
-    except (ValueError, AttributeError, TypeError, EOFError, BadZipFile) as error:
-        raise ValueError(
-            f"Pretrained file '{path}' is not a .npz file of plain arrays ({error}). Write it with "
-            "np.savez(path, **{k: v.numpy() for k, v in model.state_dict().items()})."
-        ) from error

@@ -74,14 +74,18 @@ def parse(path: str | Path) -> Weights:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file of weights at '{path}'.")
-    data = path.read_bytes()
+    return parse_bytes(path.read_bytes(), str(path))
+
+
+def parse_bytes(data: bytes, name: str = "in memory") -> Weights:
+    """`parse` for the content of a file; `name` stands for it in errors."""
     try:
         arrays, notes = _parse(data)
     except Refusal as error:
-        raise ValueError(f"Weights file '{path}' {error}.") from error
+        raise ValueError(f"Weights file '{name}' {error}.") from error
     except Exception as error:  # whatever else a damaged or hostile file provokes in a parser
         kind = type(error).__name__
-        raise ValueError(f"Weights file '{path}' is damaged ({kind}: {error}).") from error
+        raise ValueError(f"Weights file '{name}' is damaged ({kind}: {error}).") from error
     return _without_prefixes(arrays, notes)
 
 

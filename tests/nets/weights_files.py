@@ -1,8 +1,11 @@
 """Writes PyTorch's file formats byte by byte, with any content: what hostile files are made of."""
 
 import io
+import json
 import struct
 import zipfile
+
+import numpy as np
 
 MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 PROTOCOL = b"\x80\x02M\xe9\x03."
@@ -66,3 +69,38 @@ def as_legacy(body, storages=None, little=b"\x88"):
     keys = b"\x80\x02](" + b"".join(map(text, storages)) + b"e."
     tail = b"".join(struct.pack("<q", count) + data for count, data in storages.values())
     return MAGIC + PROTOCOL + SYSTEM % little + b"\x80\x02" + body + b"." + keys + tail
+
+
+def write_zip(state):
+    """A state dict of float32 and int64 arrays, as `torch.save` writes it."""
+    body, arrays = _state_dict(state)
+    return as_zip(body, {key: array.tobytes() for key, array in arrays.items()})
+
+
+def write_legacy(state):
+    """The same before PyTorch 1.6."""
+    body, arrays = _state_dict(state)
+    return as_legacy(body, {key: (array.size, array.tobytes()) for key, array in arrays.items()})
+
+
+def _state_dict(state):
+    arrays = {key: np.array(array, order="C") for key, array in state.items()}
+    entries = {}
+    for key, array in arrays.items():
+        kind = {"f": "FloatStorage", "i": "LongStorage"}[array.dtype.kind]
+        strides = [step // array.itemsize for step in array.strides]
+        entries[key] = tensor(storage(key, kind, array.size), 0, array.shape, strides)
+    return ORDERED_DICT + mapping(**entries)[1:], arrays
+
+
+def write_safetensors(state):
+    """The same as a `.safetensors` file."""
+    header, body = {}, b""
+    for key, array in state.items():
+        data = np.ascontiguousarray(array).tobytes()
+        offsets = [len(body), len(body) + len(data)]
+        dtype = {"f": "F32", "i": "I64"}[np.asarray(array).dtype.kind]
+        header[key] = {"dtype": dtype, "shape": np.shape(array), "data_offsets": offsets}
+        body += data
+    encoded = json.dumps(header).encode()
+    return struct.pack("<Q", len(encoded)) + encoded + body
