@@ -235,20 +235,32 @@ def load_pretrained(path: str | Path, variables: Variables) -> tuple[Variables, 
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not such a file, or lacks or misshapes a weight of the backbone.
+        ValueError: if it is not such a file, lacks or misshapes a weight of the backbone, or is of
+            a deeper one.
     """
     backbone = {name: part["backbone"] for name, part in variables.items()}
     loaded, report = load(path, backbone)
-    if report.missing:
+    parts = {_part(key) for key in report.used}
+    # A deeper ResNet has all names and shapes of a shallower one, IBN-b those of the plain net.
+    extra = [key for key in report.unexpected if _part(key) in parts and ".running_" not in key]
+    if report.missing or extra:
         raise ValueError(
-            f"Pretrained file '{path}' lacks {len(report.missing)} of the backbone's arrays, first "
-            f"'{report.missing[0]}', and has {len(report.unexpected)} that are unknown to it. It "
-            "must hold a whole backbone of the configured kind, under the names of torchvision's "
-            "or IBN-Net's ResNets (conv1.weight, layer1.0.conv1.weight, ...) or "
-            "EfficientNet-Lite0's (_conv_stem.weight, ...)."
+            f"Pretrained file '{path}' lacks {_some(report.missing)} of the backbone's arrays, and "
+            f"has {_some(extra)} that this backbone has no place for. It must hold a backbone of "
+            "the configured kind and depth, under the names of torchvision's or IBN-Net's ResNets "
+            "(conv1.weight, layer1.0.conv1.weight, ...) or EfficientNet-Lite0's "
+            "(_conv_stem.weight, ...)."
         )
     merged = {name: {**part, "backbone": loaded[name]} for name, part in variables.items()}
     return merged, report
+
+
+def _part(key: str) -> str:
+    return key.partition(".")[0]
+
+
+def _some(names: Sequence[str]) -> str:
+    return f"{len(names)} (first '{names[0]}')" if names else "none"
 
 
 def _place(

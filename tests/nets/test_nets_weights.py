@@ -107,8 +107,8 @@ def test_files_of_the_official_writers_are_read_exactly(file, proof):
     proof(f"weights.read, {len(arrays)} types and layouts", FILES[file], worst, 0)
 
 
-@pytest.mark.parametrize("zipped", [True, False])
-def test_every_type_and_layout_of_an_installed_pytorch(read, zipped):
+@pytest.mark.parametrize(("zipped", "protocol"), [(True, 2), (True, 5), (False, 2), (False, 4)])
+def test_every_type_and_layout_of_an_installed_pytorch(read, zipped, protocol):
     torch = pytest.importorskip("torch")
     base = torch.arange(48.0).reshape(2, 3, 4, 2)
     tree = {
@@ -119,7 +119,7 @@ def test_every_type_and_layout_of_an_installed_pytorch(read, zipped):
     tree["last"] = base.contiguous(memory_format=torch.channels_last)
     tree["flipped"] = base.permute(3, 1, 0, 2)[1]
     stream = io.BytesIO()
-    torch.save(tree, stream, _use_new_zipfile_serialization=zipped)
+    torch.save(tree, stream, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
     arrays = read(stream.getvalue())
     assert list(arrays) == list(tree)
     for key, array in arrays.items():
@@ -444,6 +444,30 @@ def test_announced_sizes_are_not_allocated(refuse, case):
     data = as_zip(BOMBS[case])
     with at_most(100e6):
         refuse(data)
+
+
+PIECES = [
+    *(ORDERED_DICT, storage(), tensor(), mapping(a=tensor()), several(), several(number(2))),
+    *(text("a"), text("0"), text("state_dict"), number(0), number(6), number(-1)),
+    *(name("torch", "FloatStorage"), name("collections", "OrderedDict")),
+    *(name("torch._utils", f"_rebuild_{kind}") for kind in ("tensor_v2", "tensor_v3", "parameter")),
+    *(b"q\x00", b"h\x00", b"q\x01", b"h\x01", b"\x94", b"\x93", b"\x81", b"\x85", b"\x86", b"\x87"),
+    *(bytes([operation]) for operation in b"(}])NtusaeRbQ02dl"),
+]
+
+
+@pytest.mark.parametrize("write", [as_zip, as_legacy])
+def test_random_programs_of_known_operations_give_arrays_or_a_value_error(write):
+    rng, read = np.random.default_rng(0), 0
+    for _ in range(2000):
+        body = b"".join(PIECES[i] for i in rng.integers(0, len(PIECES), rng.integers(1, 10)))
+        if rng.random() < 0.5:
+            body = mapping(a=tensor())[:-1] + body + b"u"
+        try:
+            read += len(weights.parse_bytes(write(body)).arrays) > 0
+        except ValueError as error:
+            assert str(error).startswith("Weights file 'in memory' ")
+    assert 0 < read < 1000
 
 
 @pytest.mark.parametrize("file", FILES)
