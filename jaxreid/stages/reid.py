@@ -15,8 +15,9 @@ from jaxreid import losses
 from jaxreid.data import Split, augment, labels, prefetch, shuffled, stream
 from jaxreid.evaluation import Embedded
 from jaxreid.nets.convert import load_pretrained
-from jaxreid.nets.heads import HEADS, ReID
-from jaxreid.nets.resnet import ResNet
+from jaxreid.nets.heads import HEADS
+from jaxreid.nets.reid import ReID
+from jaxreid.nets.resnet import STAGES, ResNet
 from jaxreid.stages.sets import Sets
 from jaxreid.training import Aux, Every, Phase, State, alternate, create, fit
 
@@ -31,11 +32,11 @@ class Settings:
     """One re-ID network and its training.
 
     Attributes:
-        depth: of the ResNet: 18, 34 or 50.
+        depth: of the ResNet: 18, 34, 50 or 101.
         width: channels of its stem (64 in the paper).
         stem: ``imagenet`` or ``small``.
         last_stride: stride of its last stage, 2 or 1.
-        head: ``direct``, ``fc1024`` or ``bnneck``.
+        head: a name in ``nets.heads.HEADS``; ``midlevel`` needs depth 34 or more.
         pretrained: path of backbone weights as ``.npz``, or empty.
         batch: real images per step.
         generated_batch: generated images per step, where there are any.
@@ -74,7 +75,7 @@ class Settings:
             "stem": ("imagenet", "small"),
             "head": tuple(HEADS),
             "crop": ("resized", "pad"),
-            "depth": (18, 34, 50),
+            "depth": tuple(STAGES),
             "last_stride": (1, 2),
         }.items():
             if getattr(self, name) not in known:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from jaxreid.nets.cyclegan import PatchGAN, ResnetGenerator
-from jaxreid.nets.heads import FC1024, BNNeck, Direct, ReID
+from jaxreid.nets.heads import FC1024, BNNeck, Direct
 from jaxreid.nets.layers import Conv, batch_norm, kaiming_fan_out, normal, torch_default
+from jaxreid.nets.reid import ReID
 from jaxreid.nets.resnet import Block, ResNet, imagenet_normalise
 
 

@@ -7,7 +7,8 @@ from nets_golden import draw_images, load
 
 from jaxreid.nets.convert import from_torch, generator_from_torch, load_pretrained
 from jaxreid.nets.cyclegan import ResnetGenerator
-from jaxreid.nets.heads import BNNeck, ReID
+from jaxreid.nets.heads import BNNeck
+from jaxreid.nets.reid import ReID
 from jaxreid.nets.resnet import ResNet
 
 
