@@ -149,6 +149,22 @@ def test_grouped_kernels_start_by_their_own_fan_in(groups, fan_in):
 
 
 @pytest.mark.parametrize(
+    ("size", "stride", "padding"),
+    [(3, 1, 1), (3, 2, ((0, 1), (0, 1))), (5, 2, ((1, 2), (1, 2))), (5, 1, 2), (3, 2, 0)],
+)
+def test_depthwise_conv_equals_the_plain_operation(size, stride, padding):
+    def form(x, kernel):
+        return convolution.conv(x, kernel, stride, padding, groups=4)
+
+    def plain(x, kernel):
+        return convolution.plain_conv(x, kernel, stride, padding, groups=4)
+
+    x, kernel = jnp.zeros((2, 6, 4, 4)), jnp.zeros((size, size, 1, 4))
+    assert "conv_general_dilated" not in str(jax.make_jaxpr(form)(x, kernel))
+    assert_same(form, plain, x.shape, kernel.shape)
+
+
+@pytest.mark.parametrize(
     ("size", "stride", "padding", "output_padding"),
     [
         (3, 2, 1, 1),
