@@ -61,7 +61,8 @@ def require(settings: Settings, data: Sets, pairs: Sequence[tuple[int, int]]) ->
     """Finds out before any training whether ``data`` can be trained on.
 
     Raises:
-        ValueError: one camera only, a camera with fewer images than a batch, images too small.
+        ValueError: one camera only, a camera with fewer images than a batch, images that the
+            networks do not take.
     """
     if not pairs:
         raise ValueError(
@@ -73,13 +74,14 @@ def require(settings: Settings, data: Sets, pairs: Sequence[tuple[int, int]]) ->
     if few:
         raise ValueError(f"gan.batch is {settings.batch}, but there are images: {few}; lower it")
     shape = (1, *data.train.size, 3)
-    _, judge = _networks(settings)
-    scores, _ = jax.eval_shape(lambda: judge.init_with_output(jax.random.key(0), jnp.zeros(shape)))
-    if 0 in scores.shape:
-        raise ValueError(
-            f"images of {data.train.size} are too small for gan.patch_layers = "
-            f"{settings.patch_layers}: lower it, or raise data.height and data.width"
-        )
+    for net in _networks(settings):
+        try:
+            jax.eval_shape(net.init, jax.random.key(0), jnp.zeros(shape))
+        except ValueError as error:
+            raise ValueError(
+                f"the images do not fit the CycleGAN. {error} The settings are data.height, "
+                "data.width, gan.halvings and gan.patch_layers."
+            ) from error
 
 
 def phases(settings: Settings, size: tuple[int, int]) -> list[Phase]:
