@@ -37,7 +37,7 @@ class Settings:
         stem: ``imagenet`` or ``small``.
         last_stride: stride of its last stage, 2 or 1.
         head: a name in ``nets.heads.HEADS``; ``midlevel`` needs depth 34 or more.
-        pretrained: path of backbone weights as ``.npz``, or empty.
+        pretrained: path of backbone weights (``.pth``, ``.safetensors``, ``.npz``), or empty.
         batch: real images per step.
         generated_batch: generated images per step, where there are any.
         epochs: passes over the real images.
@@ -86,7 +86,8 @@ def require(settings: Settings, data: Sets) -> None:
     """Finds out before any training whether ``data`` can be trained and tested on.
 
     Raises:
-        ValueError: one identity, fewer images than a batch, a batch that the devices cannot split.
+        ValueError: one identity, fewer images than a batch, a batch that the devices cannot split,
+            weights that are not the backbone's.
         FileNotFoundError: ``settings.pretrained`` names no file.
     """
     if settings.pretrained and not Path(settings.pretrained).is_file():
@@ -104,6 +105,10 @@ def require(settings: Settings, data: Sets) -> None:
                 f"reid.{name} is {getattr(settings, name)}, which {jax.device_count()} devices "
                 f"cannot share evenly: choose a multiple of {jax.device_count()}"
             )
+    if settings.pretrained:
+        net, size = build(settings, identities), data.train.size
+        shapes = jax.eval_shape(lambda: initial(net, jax.random.key(0), size))
+        load_pretrained(settings.pretrained, shapes)
 
 
 class Model(NamedTuple):
@@ -165,7 +170,8 @@ def train(
         key = jax.random.key(seed)
         variables = initial(net, key, real.size)
         if settings.pretrained:
-            variables, _ = load_pretrained(settings.pretrained, variables)
+            variables, report = load_pretrained(settings.pretrained, variables)
+            print(f"{directory.name}: {settings.pretrained}: {report.describe()}", flush=True)
         return create(jax.random.fold_in(key, 0), {"reid": variables}, tx)
 
     state = fit(
