@@ -7,7 +7,6 @@ is computed in float32. No loss knows a network, a data set or a device; mining 
 batch.
 """
 
-from jaxreid.losses._mining import pairwise_distance
 from jaxreid.losses.adversarial import (
     feature_matching,
     gradient_penalty,
@@ -27,7 +26,13 @@ from jaxreid.losses.classification import (
     lsro_labels,
     smooth_labels,
 )
-from jaxreid.losses.metric import center, contrastive, fake_triplet, triplet
+from jaxreid.losses.metric import (
+    center,
+    contrastive,
+    fake_triplet,
+    pairwise_distance,
+    triplet,
+)
 from jaxreid.losses.modality import cross_modality, intra_modality, mine_pairs
 from jaxreid.losses.reduction import mean
 from jaxreid.losses.siamese import spgan_contrastive

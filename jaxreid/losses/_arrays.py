@@ -16,12 +16,15 @@ def floats(x: ArrayLike) -> jax.Array:
 def keep(x: jax.Array, where: ArrayLike | None) -> jax.Array:
     """`x` with zeros where `where` is false, whatever stood there; gradients stop there, too.
 
-    `where` has the leading axes of `x`; the remaining ones follow it.
+    `where` has the leading axes of `x`; the remaining ones follow it. Nothing is broadcast: a
+    mask [N,1] of values [N] would give [N,N].
     """
     if where is None:
         return x
     where = jnp.asarray(where, bool)
-    where = where.reshape(where.shape + (1,) * max(x.ndim - where.ndim, 0))
+    if where.shape != x.shape[: where.ndim]:
+        raise ValueError(f"where has the leading axes of an array {x.shape}, not {where.shape}.")
+    where = where.reshape(where.shape + (1,) * (x.ndim - where.ndim))
     return jnp.where(where, x, jnp.zeros((), x.dtype))
 
 
@@ -29,6 +32,13 @@ def require_same(name: str, x: jax.Array, y: jax.Array) -> None:
     """Raises ValueError unless both have one shape."""
     if x.shape != y.shape:
         raise ValueError(f"{name} takes two arrays of one shape, not {x.shape} and {y.shape}.")
+
+
+def require_images(name: str, x: jax.Array, y: jax.Array) -> None:
+    """Raises ValueError unless both are images [...,H,W,C] of one shape."""
+    require_same(name, x, y)
+    if x.ndim < 3:
+        raise ValueError(f"{name} takes images [...,H,W,C], not {x.shape}.")
 
 
 def require_rows(name: str, x: jax.Array, labels: jax.Array | None) -> None:

@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from jaxreid.losses._arrays import floats, keep, require_option, require_rows
 
 Margin = float | Literal["soft"]
+Extreme = Literal["farthest", "nearest"]
 
 CLAMP = 1e-12  # of squared distances, as in every PyTorch re-ID code
 TIE = 1e-6  # relative difference of distances that counts as rounding
@@ -42,7 +43,9 @@ def pairwise_distance(x: ArrayLike, y: ArrayLike, *, squared: bool = False) -> j
     x, y = floats(x), floats(y)
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise ValueError(f"pairwise_distance takes [N,D] and [M,D], not {x.shape} and {y.shape}.")
-    origin = jax.lax.stop_gradient(y.mean(0, keepdims=True)) if y.shape[0] else 0.0
+    origin = jax.lax.stop_gradient(y.mean(0, keepdims=True)) if y.shape[0] else jnp.zeros(())
+    # rounded, or compilers fuse its last digits into one use of `x - origin` and not the other
+    origin = jax.lax.reduce_precision(origin, exponent_bits=8, mantissa_bits=22)
     x, y = x - origin, y - origin
     products = jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
     squares = jnp.square(x).sum(1)[:, None] + jnp.square(y).sum(1) - 2.0 * products
@@ -52,29 +55,35 @@ def pairwise_distance(x: ArrayLike, y: ArrayLike, *, squared: bool = False) -> j
 def rows(
     name: str, embeddings: ArrayLike, labels: ArrayLike, where: ArrayLike | None
 ) -> tuple[jax.Array, jax.Array]:
-    """Embeddings without what `where` hides, and labels; both checked."""
+    """Embeddings without what `where` hides, and labels; both checked.
+
+    Hidden rows move to the mean of the others: at 0 they would pull the origin of
+    `pairwise_distance` away from embeddings that lie far out.
+    """
     x, y = floats(embeddings), jnp.asarray(labels)
     require_rows(name, x, y)
-    return keep(x, where), y
+    if where is None:
+        return x, y
+    x, where = keep(x, where), jnp.broadcast_to(jnp.asarray(where, bool), y.shape)
+    middle = jax.lax.stop_gradient(x.sum(0) / jnp.maximum(where.sum(), 1))
+    return jnp.where(where[:, None], x, middle), y
 
 
-def pick(
-    x: jax.Array, y: jax.Array, mask: jax.Array, which: Literal["farthest", "nearest"]
-) -> jax.Array:
-    """Index of the farthest or nearest row of `y` under the mask, -1 where it is empty."""
+def pick(x: jax.Array, y: jax.Array, mask: jax.Array, which: Extreme) -> jax.Array:
+    """Index of the farthest or nearest row of `y` under the mask, the first of equals.
+
+    -1 where the mask is empty.
+    """
     if y.shape[0] == 0:
         return jnp.full(x.shape[:1], -1)
-    distance = jax.lax.stop_gradient(pairwise_distance(x, y, squared=True))
-    if which == "farthest":
-        index = jnp.argmax(jnp.where(mask, distance, -jnp.inf), axis=1)
-    else:
-        index = jnp.argmin(jnp.where(mask, distance, jnp.inf), axis=1)
-    return jnp.where(mask.any(1), index, -1)
+    best = tied(pairwise_distance(x, y), mask, which)
+    return jnp.where(best.any(1), jnp.argmax(best, 1), -1)
 
 
 def take(x: jax.Array, index: jax.Array) -> jax.Array:
     """Rows by index (zeros for -1) as a matmul, whose gradient is the same on every run."""
     chosen = jax.nn.one_hot(index, x.shape[0], dtype=x.dtype)
+    x = keep(x, chosen.any(0))  # rows that nobody takes may hold NaN
     return jnp.matmul(chosen, x, precision=jax.lax.Precision.HIGHEST)
 
 
@@ -83,18 +92,21 @@ def row_distance(x: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.sqrt(jnp.maximum(jnp.square(x - y).sum(-1), CLAMP))
 
 
-def hardest(
-    distance: jax.Array, mask: jax.Array, which: Literal["farthest", "nearest"]
-) -> jax.Array:
+def tied(distance: jax.Array, mask: jax.Array, which: Extreme) -> jax.Array:
+    """Where each row has its largest or smallest distance under the mask, to within rounding."""
+    sign = 1.0 if which == "farthest" else -1.0
+    signed = jnp.where(mask, sign * jax.lax.stop_gradient(distance), -jnp.inf)
+    best = signed.max(1, keepdims=True, initial=-jnp.inf)
+    return mask & (signed >= best - TIE * jnp.abs(best))
+
+
+def hardest(distance: jax.Array, mask: jax.Array, which: Extreme) -> jax.Array:
     """Each row's largest or smallest distance under the mask, 0 where it is empty.
 
     Distances equal to within rounding share the gradient, so that it does not hang on the last bit.
     """
-    sign = 1.0 if which == "farthest" else -1.0
-    signed = jnp.where(mask, sign * jax.lax.stop_gradient(distance), -jnp.inf)
-    best = signed.max(1, keepdims=True, initial=-jnp.inf)
-    tied = mask & (signed >= best - TIE * jnp.abs(best))
-    return (distance * tied).sum(1) / jnp.maximum(tied.sum(1), 1)
+    best = tied(distance, mask, which)
+    return (distance * best).sum(1) / jnp.maximum(best.sum(1), 1)
 
 
 def hinge(far: jax.Array, near: jax.Array, margin: Margin, valid: jax.Array) -> jax.Array:

@@ -5,6 +5,7 @@ the mean over everything and cuts the gradient where a net is not to be trained.
 """
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Literal
 
 import jax
@@ -230,7 +231,7 @@ def gradient_penalty(
     u = u.reshape(-1, *(1,) * (real.ndim - 1))
     slope = jax.grad(lambda x: floats(critic(x)).sum())(u * real + (1.0 - u) * fake)
     squared = jnp.square(slope).sum(tuple(range(1, real.ndim)))
-    norm = jnp.sqrt(jnp.maximum(squared, 1e-12))  # PyTorch has no clamp, and a NaN gradient at 0
+    norm = jnp.sqrt(jnp.maximum(squared, 1e-24))  # PyTorch has no clamp, and a NaN gradient at 0
     return keep(jnp.square(norm - 1.0), where)
 
 
@@ -272,11 +273,15 @@ def feature_matching(
     if (
         not real
         or len(real) != len(fake)
+        or any(min(a.ndim, b.ndim) < 1 for a, b in zip(real, fake, strict=True))
         or any(a.shape[1:] != b.shape[1:] for a, b in zip(real, fake, strict=True))
     ):
         shapes = [a.shape for a in real], [a.shape for a in fake]
         raise ValueError(f"feature_matching takes the same layers twice, not {shapes}.")
-    present = [w is None or jnp.asarray(w, bool).any() for w in (real_where, fake_where)]
+    present = [
+        len(a) > 0 and (w is None or jnp.asarray(w, bool).any())
+        for a, w in ((real[0], real_where), (fake[0], fake_where))
+    ]
     terms = [
         jnp.square(_batch_mean(a, real_where) - _batch_mean(b, fake_where)).mean()
         for a, b in zip(real, fake, strict=True)
@@ -299,6 +304,5 @@ def _layers(features: ArrayLike | Sequence[ArrayLike]) -> list[jax.Array]:
 
 
 def _batch_mean(features: jax.Array, where: ArrayLike | None) -> jax.Array:
-    return jax.vmap(lambda column: mean(column, where), in_axes=1)(
-        features.reshape(features.shape[0], -1)
-    )
+    flat = features.reshape(len(features), prod(features.shape[1:]))
+    return jax.vmap(lambda column: mean(column, where), in_axes=1)(flat)

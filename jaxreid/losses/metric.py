@@ -12,6 +12,8 @@ from jax.typing import ArrayLike
 from jaxreid.losses._arrays import floats, keep, require_option, require_same
 from jaxreid.losses._mining import CLAMP, Margin, hardest, hinge, pairwise_distance, rows
 
+__all__ = ["center", "contrastive", "fake_triplet", "pairwise_distance", "triplet"]
+
 Numerics = Literal["clamped", "tensorflow", "pytorch"]
 
 
@@ -193,10 +195,12 @@ def contrastive(
     difference = keep(x, where) - keep(y, where)
     together = jnp.square(difference).sum(-1)
     if numerics == "pytorch":
-        apart = jnp.linalg.norm(difference + 1e-6, axis=-1)
+        apart = jnp.sqrt(jnp.maximum(jnp.square(difference + 1e-6).sum(-1), CLAMP**2))
     elif numerics == "tensorflow":
         apart = jnp.sqrt(together + 1e-6)
     else:
         apart = jnp.sqrt(jnp.maximum(together, CLAMP))
-    value = jnp.where(jnp.asarray(same, bool), together, jnp.square(jax.nn.relu(margin - apart)))
-    return keep(value, where)
+    same = jnp.asarray(same, bool)
+    if same.shape not in ((), together.shape):
+        raise ValueError(f"contrastive takes `same` {together.shape} or one, not {same.shape}.")
+    return keep(jnp.where(same, together, jnp.square(jax.nn.relu(margin - apart))), where)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxreid.losses._arrays import floats, keep, require_option, require_same
+from jaxreid.losses._arrays import floats, keep, require_option, require_rows, require_same
 from jaxreid.losses._mining import (
     hardest,
     hinge,
@@ -85,8 +85,8 @@ def mine_pairs(
 ) -> tuple[jax.Array, jax.Array]:
     r"""Indices of every anchor's farthest positive and nearest negative in another set.
 
-    $$p_i = \arg\max_{j:\,y_j = y_i} D(a_i, o_j), \qquad
-    k_i = \arg\min_{j:\,y_j \ne y_i} D(a_i, o_j)$$
+    $$p_i = \operatorname{argmax}_{j:\,y_j = y_i} D(a_i, o_j), \qquad
+    k_i = \operatorname{argmin}_{j:\,y_j \ne y_i} D(a_i, o_j)$$
 
     Args:
         anchors: embeddings `[N, D]`.
@@ -96,8 +96,8 @@ def mine_pairs(
         where: booleans `[M]`; other rows are not picked.
 
     Returns:
-        $(p, k)$, integers `[N]`, -1 where there is none; constants for differentiation. They are
-        the `pairs` of `intra_modality`.
+        $(p, k)$, integers `[N]`, the first of equally far rows, -1 where there is none; constants
+        for differentiation. They are the `pairs` of `intra_modality`.
 
     Raises:
         ValueError: on other shapes.
@@ -137,10 +137,11 @@ def intra_modality(
         margin: m, 0.1 in BDTR.
         pairs: indices $(p, k)$, each `[A]`; a pair with -1 gets 0.
         where: booleans over the values returned; others get 0. Without `pairs` such rows are not
-            picked either.
+            picked either; with them rows that no pair names may hold anything.
 
     Returns:
-        One value in [0, margin] per pair `[A]`, or per row `[N]`.
+        One value in [0, margin] per pair `[A]`, or per row `[N]`; 0 for a row without a negative.
+        Of equally near negatives the first is taken.
 
     Raises:
         ValueError: on other shapes.
@@ -156,11 +157,12 @@ def intra_modality(
         second = pick(x, x, (y[:, None] != y) & valid, "nearest")
     else:
         x = floats(embeddings)
+        require_rows("intra_modality", x, None)
         first, second = (jnp.asarray(index) for index in pairs)
         require_same("intra_modality's pairs", first, second)
-    distance = row_distance(take(x, first), take(x, second))
-    value = jnp.where((first >= 0) & (second >= 0), jax.nn.relu(margin - distance), 0.0)
-    return keep(value, where)
+    found = keep((first >= 0) & (second >= 0), where)
+    ends = (take(x, jnp.where(found, index, -1)) for index in (first, second))
+    return jnp.where(found, jax.nn.relu(margin - row_distance(*ends)), 0.0)
 
 
 def _ranking(

@@ -19,7 +19,10 @@ def mean(values: ArrayLike, weights: ArrayLike | None = None) -> jax.Array:
             Values of weight 0 are not read: they may be NaN.
 
     Returns:
-        A scalar.
+        A scalar; 0 for an empty array.
+
+    Raises:
+        ValueError: if the weights do not have the leading axes of the values.
 
     References:
         The reduction of every batch with padded or missing rows; with booleans it is
@@ -27,8 +30,10 @@ def mean(values: ArrayLike, weights: ArrayLike | None = None) -> jax.Array:
     """
     values = floats(values)
     if weights is None:
-        return values.mean()
+        return values.sum() / max(values.size, 1)
     weights = jnp.asarray(weights, values.dtype)
+    if weights.shape != values.shape[: weights.ndim]:
+        raise ValueError(f"mean takes weights of leading axes {values.shape}, not {weights.shape}.")
     weights = weights.reshape(weights.shape + (1,) * (values.ndim - weights.ndim))
     weights = jnp.broadcast_to(weights, values.shape)
     total = weights.sum()

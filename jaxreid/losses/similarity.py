@@ -39,8 +39,9 @@ def ms_ssim(
     Args:
         x: images `[B, H, W, C]` in [0, 1]: convert with `(x + 1) / 2`, the constants assume it.
         y: images of the same shape.
-        levels: L, at most `len(weights)`; by default as many as leave the last level a window wide:
-            5 for 256x128, 4 for 128x64. The weights are not renormalised.
+        levels: L, at most `len(weights)`; by default 1 + floor(log2(shorter side / window)): 5 for
+            256x128, 4 for 128x64 (odd sides are halved upwards and may have room for one more). The
+            weights are not renormalised.
         absolute: whether $s_{xy}$ is the absolute covariance, as in GANimorph: a negative then
             counts as similar. False is the signed original; level means are clipped at 0.
         per_image: whether the bar is a mean over the image (one value per image, the usual form) or
@@ -54,7 +55,7 @@ def ms_ssim(
     Returns:
         The similarity, a scalar or `[B]` with `per_image`; at most 1, which it is for equal images,
         and at least 0. The loss is 1 minus it. The gradient is finite; it is 0 in levels whose mean
-        was clipped.
+        was clipped. The scalar is 0 where `where` leaves no image.
 
     Raises:
         ValueError: if shapes differ or the smallest level is smaller than the window.

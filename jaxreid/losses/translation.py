@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxreid.losses._arrays import floats, keep, require_option, require_same
+from jaxreid.losses._arrays import floats, keep, require_images, require_option
 
 Norm = Literal["mean_square", "l2"]
 
@@ -103,7 +103,7 @@ def masked_identity(
         Re-Identification", CVPR 2018, L_ID (seeds 002, 003), and its code.
     """
     x, y = floats(images), floats(mapped)
-    require_same("masked_identity", x, y)
+    require_images("masked_identity", x, y)
     difference = keep(y, where) - keep(x, where)
     return keep(_masked("masked_identity", difference, mask, norm, where), where)
 
@@ -147,7 +147,7 @@ def context(
     terms = []
     for other, mask in ((source, source_mask), (target, background_mask)):
         other = floats(other)
-        require_same("context", made, other)
+        require_images("context", made, other)
         difference = keep(made, where) - keep(other, where)
         terms.append(keep(_masked("context", difference, mask, norm, where), where))
     return terms[0], terms[1]
@@ -155,7 +155,7 @@ def context(
 
 def _mean_absolute(name: str, x: ArrayLike, y: ArrayLike, where: ArrayLike | None) -> jax.Array:
     x, y = floats(x), floats(y)
-    require_same(name, x, y)
+    require_images(name, x, y)
     return jnp.abs(keep(x, where) - keep(y, where)).mean(_PIXELS)
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxreid.losses._arrays import floats, require_option
+from jaxreid.losses._arrays import floats, keep, require_option, require_same
 
 
 class LossScale(NamedTuple):
@@ -46,7 +46,7 @@ def scheduled_normalization(
 
     Args:
         value: L, a loss term before its weight; any shape.
-        state: from `loss_scale` or the step before.
+        state: from `loss_scale` or the step before, of that shape.
         update: boolean (may be traced): whether the denominator moves in this step, e.g.
             `step % 200 == 0`. It then already contains L.
         beta: share of the old average, in [0, 1).
@@ -56,12 +56,16 @@ def scheduled_normalization(
         The normalised loss and the new state. The denominator carries no gradient, so the gradient
         is that of L, scaled. The average has no bias correction.
 
+    Raises:
+        ValueError: if loss and state differ in shape.
+
     References:
         Gokaslan et al. (GANimorph), ECCV 2018: 0.99 and every 200 steps in the paper, 0.9999 and 90
         in the code; UnityGAN's objective (seed 004) wraps each of its four terms in it.
     """
     value = floats(value)
-    fixed = jax.lax.stop_gradient(value)
+    fixed, state = jax.lax.stop_gradient((value, state))
+    require_same("scheduled_normalization", value, state.average)
     average = beta * state.average + (1.0 - beta) * fixed
     denominator = jnp.where(jnp.asarray(update, bool), average, state.denominator)
     return value / (denominator + epsilon), LossScale(average, denominator)
@@ -89,7 +93,7 @@ def style_weights(
         Weights `[C]`; all 0 where attention is 0 everywhere.
 
     Raises:
-        ValueError: on unknown options.
+        ValueError: if there is no axis of cameras, or on unknown options.
 
     References:
         Liu, Chang, Shen (UnityStyle), CVPR 2020 (seed 004): $A(x) = \sigma(A_{style}(G_1(x)))$; the
@@ -98,7 +102,9 @@ def style_weights(
     require_option("weight_grad", weight_grad, ("stop", "flow"))
     require_option("weight_norm", weight_norm, ("sum1", "none"))
     maps = floats(attention)
-    means = maps.reshape(maps.shape[0], -1).mean(1)
+    if maps.ndim < 1:
+        raise ValueError(f"style_weights takes attention [C,...], not {maps.shape}.")
+    means = maps.mean(tuple(range(1, maps.ndim)))
     if weight_grad == "stop":
         means = jax.lax.stop_gradient(means)
     if weight_norm == "none":
@@ -143,9 +149,5 @@ def style_unity(
             f"style_unity takes losses [C] and attention [C,...], not {terms.shape} "
             f"and {maps.shape}."
         )
-    if where is not None:
-        chosen = jnp.asarray(where, bool)
-        terms = jnp.where(chosen, terms, 0.0)
-        maps = jnp.where(chosen.reshape(-1, *(1,) * (maps.ndim - 1)), maps, 0.0)
-    weights = style_weights(maps, weight_grad=weight_grad, weight_norm=weight_norm)
-    return (weights * terms).sum()
+    weights = style_weights(keep(maps, where), weight_grad=weight_grad, weight_norm=weight_norm)
+    return (weights * keep(terms, where)).sum()
