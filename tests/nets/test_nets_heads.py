@@ -277,7 +277,7 @@ def test_reid_net_equals_the_official_code(name, proof):
         found, _ = differences(f"reid_{name}", picked, [images], from_torch, mode, dtype)
     for quantity, error in found.items():
         row = f"re-ID net with head {name}, {mode} {np.dtype(dtype)}, {quantity}, relative"
-        proof(row, f"{oracle}, PyTorch 2.13", error, tolerance)
+        proof(row, f"{oracle} at width 4, PyTorch 2.13", error, tolerance)
 
 
 def test_unit_rows_are_finite_at_zero():

@@ -148,4 +148,4 @@ def test_ibn_equals_the_official_code(name, net, mode, dtype, tolerance, proof):
     label = name.replace("resnet", "ResNet-").replace("_ibn_", "-IBN-")
     for quantity, error in found.items():
         row = f"{label} {mode} {np.dtype(dtype)}, {quantity}, relative"
-        proof(row, "XingangPan/IBN-Net, PyTorch 2.13", error, tolerance)
+        proof(row, "XingangPan/IBN-Net at width 4, PyTorch 2.13", error, tolerance)
