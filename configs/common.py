@@ -48,10 +48,12 @@ def reid(scale: str) -> ConfigDict:
     """The IDE network of CamStyle; small and trained from scratch at ``demo`` and ``tiny``."""
     block = ConfigDict(
         {
+            "backbone": "resnet",
             "depth": 18,
             "width": 16,
             "stem": "small",
             "last_stride": 2,
+            "ibn": "",
             "head": "fc1024",
             "pretrained": "",
             "batch": 64,

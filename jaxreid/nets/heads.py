@@ -140,7 +140,8 @@ class MidLevel(nn.Module):
     Attributes:
         classes: identities K.
         width: units of the fused middle.
-        initializer: of both linear layers: PyTorch's default, or `normal(0.01)` as in torchreid.
+        initializer: of both linear layers: `normal(0.01)` as in torchreid, which says so; the code
+            above leaves PyTorch's default.
         dtype: type of the computation.
     """
 
@@ -148,7 +149,7 @@ class MidLevel(nn.Module):
 
     classes: int
     width: int = 1024
-    initializer: Init = torch_default()
+    initializer: Init = normal(0.01)
     dtype: Dtype | None = None
 
     @nn.compact

@@ -15,9 +15,10 @@ from jaxreid import losses
 from jaxreid.data import Split, augment, labels, prefetch, shuffled, stream
 from jaxreid.evaluation import Embedded
 from jaxreid.nets.convert import load_pretrained
+from jaxreid.nets.efficientnet import EfficientNetLite0
 from jaxreid.nets.heads import HEADS
 from jaxreid.nets.reid import ReID
-from jaxreid.nets.resnet import STAGES, ResNet
+from jaxreid.nets.resnet import IBN_STAGES, STAGES, ResNet
 from jaxreid.stages.sets import Sets
 from jaxreid.training import Aux, Every, Phase, State, alternate, create, fit
 
@@ -32,10 +33,12 @@ class Settings:
     """One re-ID network and its training.
 
     Attributes:
+        backbone: ``resnet``, or ``efficientnet_lite0``, which the next five do not concern.
         depth: of the ResNet: 18, 34, 50 or 101.
         width: channels of its stem (64 in the paper).
         stem: ``imagenet`` or ``small``.
         last_stride: stride of its last stage, 2 or 1.
+        ibn: ``a`` or ``b`` for the forms of IBN-Net, or empty.
         head: a name in ``nets.heads.HEADS``; ``midlevel`` needs depth 34 or more.
         pretrained: path of backbone weights (``.pth``, ``.safetensors``, ``.npz``), or empty.
         batch: real images per step.
@@ -51,10 +54,12 @@ class Settings:
         jitter: strength of colour jitter, 0 for none.
     """
 
+    backbone: str
     depth: int
     width: int
     stem: str
     last_stride: int
+    ibn: str
     head: str
     pretrained: str
     batch: int
@@ -72,6 +77,8 @@ class Settings:
     def __post_init__(self):
         """Refuses values that nothing stands behind."""
         for name, known in {
+            "backbone": ("resnet", "efficientnet_lite0"),
+            "ibn": tuple(IBN_STAGES),
             "stem": ("imagenet", "small"),
             "head": tuple(HEADS),
             "crop": ("resized", "pad"),
@@ -80,6 +87,8 @@ class Settings:
         }.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"reid.{name} is {getattr(self, name)!r}; choose one of {known}")
+        if self.head == "midlevel" and (self.backbone, self.depth > 18) != ("resnet", True):
+            raise ValueError("reid.head 'midlevel' needs a ResNet with reid.depth 34 or more")
 
 
 def require(settings: Settings, data: Sets) -> None:
@@ -87,7 +96,7 @@ def require(settings: Settings, data: Sets) -> None:
 
     Raises:
         ValueError: one identity, fewer images than a batch, a batch that the devices cannot split,
-            weights that are not the backbone's.
+            settings or images that make no network, weights that are not the backbone's.
         FileNotFoundError: ``settings.pretrained`` names no file.
     """
     if settings.pretrained and not Path(settings.pretrained).is_file():
@@ -105,9 +114,12 @@ def require(settings: Settings, data: Sets) -> None:
                 f"reid.{name} is {getattr(settings, name)}, which {jax.device_count()} devices "
                 f"cannot share evenly: choose a multiple of {jax.device_count()}"
             )
-    if settings.pretrained:
-        net, size = build(settings, identities), data.train.size
+    net, size = build(settings, identities), data.train.size
+    try:
         shapes = jax.eval_shape(lambda: initial(net, jax.random.key(0), size))
+    except ValueError as error:
+        raise ValueError(f"the settings under reid make no network. {error}") from error
+    if settings.pretrained:
         load_pretrained(settings.pretrained, shapes)
 
 
@@ -208,7 +220,12 @@ def _embed(net: ReID, variables, images: jax.Array) -> jax.Array:
 
 def build(settings: Settings, identities: int) -> ReID:
     """The network of ``settings`` for a number of training identities."""
-    backbone = ResNet(settings.depth, settings.width, settings.last_stride, settings.stem)
+    if settings.backbone == "resnet":
+        backbone = ResNet(
+            settings.depth, settings.width, settings.last_stride, settings.stem, settings.ibn
+        )
+    else:
+        backbone = EfficientNetLite0()
     return ReID(backbone, HEADS[settings.head](identities))
 
 

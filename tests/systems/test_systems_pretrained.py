@@ -48,3 +48,25 @@ def test_weights_are_loaded_and_reported_or_refused_before_work_starts(tmp_path,
         assert done.returncode == 1
         assert "lacks none of" in done.stderr and "has 48 (first 'layer" in done.stderr
         assert "steps/s" not in done.stdout
+
+
+def test_efficientnet_trains(tmp_path):
+    done = launch(
+        tmp_path / "run", "--config.reid.backbone=efficientnet_lite0", "--config.reid.epochs=1"
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "rank-1" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("head=midlevel", "needs a ResNet with reid.depth 34"),
+        ("ibn=c", "reid.ibn is 'c'; choose one of"),
+        ("ibn=a --config.reid.stem=imagenet", "maps of one pixel"),
+    ],
+)
+def test_settings_that_make_no_network_stop_before_work_starts(tmp_path, option, message):
+    done = launch(tmp_path / "run", *f"--config.reid.{option}".split())
+    assert done.returncode == 1 and message in done.stderr
+    assert "steps/s" not in done.stdout
