@@ -4,13 +4,15 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SCRATCH := runs
 
-.PHONY: help demo test test-slow lint bench evidence clean
+.PHONY: help demo test test-slow lint docs proofs bench evidence clean
 
 help:
 	@echo "make demo       CamStyle end to end on the embedded world (about 10 minutes on 2 cores)"
 	@echo "make test       the test suite"
 	@echo "make test-slow  the tests that take minutes, too"
 	@echo "make lint       ruff and pyright"
+	@echo "make docs       the reference pages, in build/site"
+	@echo "make proofs     runs the tests of losses and networks and writes docs/proofs.md"
 	@echo "make bench      timings: ranking, renderer, networks"
 	@echo "make evidence   the README table: every arm over five seeds (about 45 minutes)"
 	@echo "make clean      removes .venv and runs/"
@@ -28,6 +30,13 @@ lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+docs: .venv/dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open build/site/index.html"
+
+proofs: .venv/dev
+	$(BIN)/python -m pytest -n 2 -q tests/losses tests/nets --write-proofs=docs/proofs.md
 
 bench: .venv/ready
 	$(BIN)/python -m benchmarks.world

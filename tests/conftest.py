@@ -12,8 +12,9 @@ import pytest
 
 HEAD = """# What the tests compare, and how far apart it was
 
-Every row was printed by one run of `make proofs`, which also wrote this page. An error is the largest
-absolute difference over all cases, or relative to the largest magnitude where the row says so.
+Every row was printed by one run of `make proofs`, which also wrote this page. An error is the
+largest absolute difference over all cases, or relative to the largest magnitude where the row says
+so. Rows about fetched weights need `python -m jaxreid.nets.weights.fetch` first.
 
 """
 rows: dict[str, tuple[str, str, float, float]] = {}
