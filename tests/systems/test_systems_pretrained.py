@@ -63,7 +63,10 @@ def test_efficientnet_trains(tmp_path):
     [
         ("head=midlevel", "needs a ResNet with reid.depth 34"),
         ("ibn=c", "reid.ibn is 'c'; choose one of"),
-        ("ibn=a --config.reid.stem=imagenet", "maps of one pixel"),
+        (
+            "ibn=a --config.reid.stem=imagenet --config.data.height=16 --config.data.width=8",
+            "maps of one pixel",
+        ),
     ],
 )
 def test_settings_that_make_no_network_stop_before_work_starts(tmp_path, option, message):
