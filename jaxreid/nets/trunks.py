@@ -1,7 +1,7 @@
 """The convolutions of AlexNet and VGG16 with a tap after each stage, for perceptual distances.
 
 Names are those of torchvision (`features.0.weight` is `features_0/kernel`), so its weights convert
-by name; `python -m jaxreid.nets.fetch` gets those of LPIPS. Images are [B,H,W,3] in [-1,1];
+by name; `python -m jaxreid.nets.weights.fetch` gets those of LPIPS. Images are [B,H,W,3] in [-1,1];
 ImageNet's mean and deviation are taken out inside, which is LPIPS's scaling layer.
 """
 

@@ -16,11 +16,12 @@ import pytest
 from nets_golden import GOLDEN
 from weights_files import call, mapping, name, text, write_legacy
 
-from jaxreid.nets import convert, fetch, weights
+from jaxreid.nets import convert, weights
 from jaxreid.nets.efficientnet import EfficientNetLite0
 from jaxreid.nets.heads import Direct
-from jaxreid.nets.numpyfile import read_pickle
 from jaxreid.nets.reid import ReID
+from jaxreid.nets.weights import fetch
+from jaxreid.nets.weights.numpyfile import read_pickle
 
 STATE = {"fc.weight": np.arange(6, dtype=np.float32).reshape(2, 3)}
 
@@ -167,7 +168,7 @@ def test_directory(monkeypatch, tmp_path):
 def test_fetched_efficientnet_equals_pytorch(proof):
     path = fetch.directory() / "efficientnet_lite0.npz"
     if not path.is_file():
-        pytest.skip(f"no '{path}': run python -m jaxreid.nets.fetch efficientnet_lite0")
+        pytest.skip(f"no '{path}': run python -m jaxreid.nets.weights.fetch efficientnet_lite0")
     h, w, c = np.meshgrid(np.arange(224), np.arange(224), np.arange(3), indexing="ij")
     image = (np.sin(2 * np.pi * (c + 1) * h / 224) * np.cos(2 * np.pi * w / 224))[None]
     net = ReID(EfficientNetLite0(), Direct(3))

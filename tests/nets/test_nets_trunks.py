@@ -7,8 +7,9 @@ import pytest
 from nets_golden import draw_images
 from nets_golden import load as load_golden
 
-from jaxreid.nets import convert, fetch
+from jaxreid.nets import convert
 from jaxreid.nets.trunks import AlexNetTrunk, VGG16Trunk
+from jaxreid.nets.weights import fetch
 
 TRUNKS = {"alexnet": AlexNetTrunk, "vgg16": VGG16Trunk}
 ORACLE = "PyTorch 2.13, module written from the layer table"
@@ -122,7 +123,7 @@ def pictures(rows, columns, shift):
 def test_fetched_weights_give_the_distances_of_lpips(name, proof):
     path = fetch.directory() / f"lpips_{name}.npz"
     if not path.is_file():
-        pytest.skip(f"no '{path}': run python -m jaxreid.nets.fetch lpips_{name}")
+        pytest.skip(f"no '{path}': run python -m jaxreid.nets.weights.fetch lpips_{name}")
     net = TRUNKS[name]()
     variables, report = convert.load(path, shapes_of(net, 64, 64)[1])
     heads = [np.load(path)[key].reshape(-1) for key in report.unexpected]

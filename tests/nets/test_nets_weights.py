@@ -28,7 +28,7 @@ from weights_files import (
 )
 
 from jaxreid.nets import weights
-from jaxreid.nets.torchfile import DTYPES
+from jaxreid.nets.weights.torchfile import DTYPES
 
 FILES = {
     "weights_zip.pth": "torch.save, PyTorch 2.13, zip",

@@ -15,8 +15,8 @@ from zipfile import ZipFile
 
 import numpy as np
 
-from jaxreid.nets import torchfile
-from jaxreid.nets.pickles import Refusal
+from jaxreid.nets.weights import torchfile
+from jaxreid.nets.weights.pickles import Refusal
 
 MAX_HEADER = 2**24  # bytes of a safetensors header; a large network has some 100 kB
 MAX_RATIO = 50  # a compressed .npz may unpack to so many times its size

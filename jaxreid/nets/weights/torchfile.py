@@ -15,7 +15,7 @@ from zipfile import ZipFile, ZipInfo
 import ml_dtypes
 import numpy as np
 
-from jaxreid.nets.pickles import Global, Refusal, ordered_dict, unpickle
+from jaxreid.nets.weights.pickles import Global, Refusal, ordered_dict, unpickle
 
 MAGIC = 0x1950A86A20F9469CFC6C
 VERSION = 1001

