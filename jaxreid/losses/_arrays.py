@@ -28,6 +28,11 @@ def keep(x: jax.Array, where: ArrayLike | None) -> jax.Array:
     return jnp.where(where, x, jnp.zeros((), x.dtype))
 
 
+def magnitude(x: jax.Array) -> jax.Array:
+    """`|x|` with slope 0 at 0, as in PyTorch and TensorFlow; that of `jnp.abs` is 1."""
+    return jnp.sign(x) * x
+
+
 def require_same(name: str, x: jax.Array, y: jax.Array) -> None:
     """Raises ValueError unless both have one shape."""
     if x.shape != y.shape:

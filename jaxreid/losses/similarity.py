@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxreid.losses._arrays import floats, keep, require_same
+from jaxreid.losses._arrays import floats, keep, magnitude, require_same
 from jaxreid.losses.reduction import mean
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -115,7 +115,7 @@ def _moments(
     variances = xx - mean_x**2, yy - mean_y**2
     covariance = xy - mean_x * mean_y
     if absolute:
-        variances, covariance = tuple(map(jnp.abs, variances)), jnp.abs(covariance)
+        variances, covariance = tuple(map(magnitude, variances)), magnitude(covariance)
     contrast = (2 * covariance + c2) / (sum(variances) + c2)
     return contrast, (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxreid.losses._arrays import floats, keep, require_images, require_option
+from jaxreid.losses._arrays import floats, keep, magnitude, require_images, require_option
 
 Norm = Literal["mean_square", "l2"]
 
@@ -30,8 +30,8 @@ def cycle(
         where: booleans `[...]`; other images get 0 and no gradient.
 
     Returns:
-        One value in [0, 2] per image, `[...]`. Weight 10 in CycleGAN, CamStyle, PTGAN, SPGAN and
-        StarGAN.
+        One value in [0, 2] per image, `[...]`. Equal pixels have gradient 0. Weight 10 in CycleGAN,
+        CamStyle, PTGAN, SPGAN and StarGAN.
 
     Raises:
         ValueError: if the shapes differ.
@@ -57,7 +57,8 @@ def identity_mapping(
         where: booleans `[...]`; other images get 0 and no gradient.
 
     Returns:
-        One value in [0, 2] per image, `[...]`. Weight 0.5 x 10 in CycleGAN, CamStyle and SPGAN.
+        One value in [0, 2] per image, `[...]`. Equal pixels have gradient 0. Weight 0.5 x 10 in
+        CycleGAN, CamStyle and SPGAN.
 
     Raises:
         ValueError: if the shapes differ.
@@ -156,7 +157,7 @@ def context(
 def _mean_absolute(name: str, x: ArrayLike, y: ArrayLike, where: ArrayLike | None) -> jax.Array:
     x, y = floats(x), floats(y)
     require_images(name, x, y)
-    return jnp.abs(keep(x, where) - keep(y, where)).mean(_PIXELS)
+    return magnitude(keep(x, where) - keep(y, where)).mean(_PIXELS)
 
 
 def _masked(

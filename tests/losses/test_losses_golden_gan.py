@@ -3,10 +3,13 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from losses_cases import double, jitted
 from losses_oracle_images import gaussian
 
 from jaxreid import losses
+
+pytestmark = pytest.mark.usefixtures("quick_compiler")
 
 LOGITS = np.array([1.0, 2.0, 0.5])
 

@@ -12,6 +12,8 @@ from losses_cases import hide, jitted, masks, prove
 
 from jaxreid import losses
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 B, H, W, K = 4, 3, 2, 5
 
 
