@@ -15,7 +15,7 @@ def compare(proof, request):
     default = batches() if double else batches(("normal", "unit"), always_masked=True)
     exact = np.float64 if double else np.float32
 
-    def run(body, cases=200, strategy=default):
+    def run(body, cases=160, strategy=default):
         def rounded(case):
             results = body({key: _round(value, exact) for key, value in case.items()})
             return ((f"{name}, {request.param}", a, b) for name, a, b in results)
@@ -47,7 +47,7 @@ def golden(proof):
     return check
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def quick_compiler():
     """Compiles with few optimisations: less waiting where the numbers are in float64 anyway."""
     jax.config.update("jax_disable_most_optimizations", True)

@@ -24,6 +24,18 @@ def jitted(name, **static):
     return jax.jit(partial(getattr(losses, name), **static))
 
 
+class Compiled:
+    """`losses` with every call compiled as one program: arrays are traced, other options fixed."""
+
+    def __getattr__(self, name):
+        def call(*args, **options):
+            fixed = {k: v for k, v in options.items() if isinstance(v, str | int | float)}
+            traced = {k: v for k, v in options.items() if k not in fixed}
+            return jitted(name, **fixed)(*args, **traced)
+
+        return call
+
+
 def double(test):
     """A test that runs in float64."""
 

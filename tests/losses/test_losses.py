@@ -13,7 +13,7 @@ from jaxreid import losses
 pytestmark = pytest.mark.usefixtures("quick_compiler")
 
 X, Y = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
-IMAGES = np.random.default_rng(1).uniform(size=(2, 4, 16, 16, 3)).astype(np.float32)
+IMAGES = np.random.default_rng(1).uniform(size=(2, 4, 10, 9, 2)).astype(np.float32)
 IDS, KEY = np.array([0, 0, 1, 1]), jax.random.key(0)
 SCALE, TARGETS = losses.loss_scale((4,)), losses.smooth_labels(np.array([0, 1, 2, 0]), 3, 0.1)
 

@@ -6,10 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from losses_cases import double
+from losses_cases import Compiled, double
 
-from jaxreid import losses
-
+losses = Compiled()
 pytestmark = pytest.mark.usefixtures("quick_compiler")
 
 REAL, FAKE = np.array([[0.0], [0.2], [1.0], [1.3]]), np.array([[-0.1], [0.5], [0.9], [1.6]])

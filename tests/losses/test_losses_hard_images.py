@@ -17,8 +17,13 @@ NAN = np.where(WHERE[:, None, None, None], X, np.nan)
 
 def check(loss, *args):
     """Value and gradients of the sum are finite; returns both."""
-    values, pull = jax.vjp(loss, *map(jnp.asarray, args))
-    slopes = pull(jax.tree.map(jnp.ones_like, values))
+
+    @jax.jit
+    def run(*args):
+        values, pull = jax.vjp(loss, *args)
+        return values, pull(jax.tree.map(jnp.ones_like, values))
+
+    values, slopes = run(*map(jnp.asarray, args))
     for leaf in jax.tree.leaves((values, slopes)):
         assert np.all(np.isfinite(np.asarray(leaf, np.float32)))
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(values))

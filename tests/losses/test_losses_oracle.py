@@ -6,8 +6,10 @@ only) it shows what rounding does.
 
 import losses_oracle as oracle
 import numpy as np
+import pytest
 from losses_cases import hide, jitted
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
 NUMERICS = ("clamped", "tensorflow", "pytorch")
 
 

@@ -118,8 +118,14 @@ LOOSE = {
 def test_same_numbers(name, proof):
     case, (loss, inputs) = CASES[name], LOSSES[name]
     assert checksum(inputs) == case["inputs"], "this NumPy draws other numbers: record anew"
-    value, pull = jax.jit(lambda *args: jax.vjp(loss, *args))(*inputs)
-    slopes = pull(jnp.ones_like(value))
+    n = len(case["gradients"])  # one is enough of two alike images
+
+    @jax.jit
+    def run(*args):
+        value, pull = jax.vjp(lambda *some: loss(*some, *args[n:]), *args[:n])
+        return value, pull(jnp.ones_like(value))
+
+    value, slopes = run(*inputs)
     slopes = [thinned(s) for s in slopes] if "ms_ssim" in name else slopes
     loose = next((e for word, e in LOOSE.items() if word in name + case["oracle"]), 1e-9)
     error = np.max(np.abs(np.ravel(value) - case["value"])) / max(1, np.max(np.abs(case["value"])))
