@@ -7,6 +7,7 @@ as Markdown, which is how `docs/proofs.md` is made (`make proofs`).
 
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -17,7 +18,8 @@ largest absolute difference over all cases, or relative to the largest magnitude
 so. Rows about fetched weights need `python -m jaxreid.nets.weights.fetch` first.
 
 """
-rows: dict[str, tuple[str, str, float, float]] = {}
+Rows = dict[tuple[str, str], tuple[float, float]]  # quantity and oracle: error and allowance
+sections: dict[str, Rows] = {}
 
 
 def pytest_addoption(parser):
@@ -36,22 +38,35 @@ def proof(record_property):
     return check
 
 
+@pytest.fixture
+def quick_compiler():
+    """Compiles with few optimisations, for tests that spend most of their time compiling."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 def pytest_runtest_logreport(report):
     """Collects rows, from worker processes, too; the worst case of each row stays."""
     for name, row in report.user_properties if report.when == "call" else ():
         if name == "proof":
-            known = rows.get(f"{row[0]} {row[1]}")
-            if known is None or row[2] >= known[2]:
-                rows[f"{row[0]} {row[1]}"] = tuple(row)
+            section = sections.setdefault(report.nodeid.split("/")[1], {})
+            quantity, oracle, error, tolerance = row
+            error = max(error, section.get((quantity, oracle), (0.0,))[0])
+            section[quantity, oracle] = error, tolerance
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    if not rows:
-        return
-    table = ["| quantity | oracle | max error | allowed |", "|---|---|---|---|"]
-    for quantity, oracle, error, tolerance in sorted(rows.values()):
-        table.append(f"| {quantity} | {oracle} | {error:.1e} | {tolerance:.0e} |")
-    terminalreporter.section("proofs")
-    terminalreporter.write_line("\n".join(table))
+    text = "\n".join(f"## {name}\n\n{_table(sections[name])}\n" for name in sorted(sections))
+    if text:
+        terminalreporter.section("proofs")
+        terminalreporter.write_line(text)
     if path := config.getoption("--write-proofs"):
-        path.write_text(HEAD + "\n".join(table) + "\n")
+        path.write_text(HEAD + text)
+
+
+def _table(rows: Rows) -> str:
+    lines = ["| quantity | oracle | max error | allowed |", "|---|---|---|---|"]
+    for (quantity, oracle), (error, tolerance) in sorted(rows.items()):
+        lines.append(f"| {quantity} | {oracle} | {error:.1e} | {tolerance:.0e} |")
+    return "\n".join(lines)

@@ -45,11 +45,3 @@ def golden(proof):
         proof(quantity, "golden values of the specification", error, 0.501 * 10.0**-digits)
 
     return check
-
-
-@pytest.fixture
-def quick_compiler():
-    """Compiles with few optimisations: less waiting where the numbers are in float64 anyway."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)

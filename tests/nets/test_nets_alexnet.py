@@ -11,6 +11,8 @@ from nets_golden import differences, draw_images, drawn
 from jaxreid.nets.alexnet import TwoStream, bgr_normalise, local_response_norm, small
 from jaxreid.nets.convert import from_torch
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 TINY = {"width": 6, "hidden": 12, "embedding": 8, "dropout": 0.0}
 
 

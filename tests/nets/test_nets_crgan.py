@@ -16,6 +16,8 @@ from nets_golden import differences, draw_images
 from jaxreid.nets.convert import from_torch
 from jaxreid.nets.crgan import CameraClassifier, ContextGenerator, compose
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 KEY = jax.random.key(0, impl="unsafe_rbg")  # compiles ten times faster than the default
 ORACLE = "PyTorch module written from the layer table"
 SIZES = [(64, 32), (128, 64), (256, 128), (256, 256), (384, 128)]

@@ -16,6 +16,8 @@ from jaxreid.nets.convert import from_torch, generator_from_torch, spgan_from_to
 from jaxreid.nets.cyclegan import DISCRIMINATORS, GENERATORS, PatchGAN, ResnetGenerator
 from jaxreid.nets.layers import around_one
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 PIX2PIX = {"norm": "batch", "conv_bias": False, "scale_init": around_one}
 
 

@@ -15,6 +15,8 @@ from jaxreid.nets.dcgan import (
     Generator,
 )
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 ORACLE = "PyTorch 2.13 module written from the layer table"
 SIZES = [(64, 32), (128, 64), (256, 128), (256, 256), (384, 128)]
 NOISE = np.random.default_rng(1).uniform(-1, 1, (4, 10)).astype(np.float32)

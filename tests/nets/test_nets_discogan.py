@@ -9,6 +9,8 @@ from nets_golden import differences, draw_images, drawn, load
 from jaxreid.nets.convert import discogan_generator_from_torch, from_torch
 from jaxreid.nets.discogan import Discriminator, Generator
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 ORACLE = "SKTBrain/DiscoGAN, PyTorch 2.13"
 
 

@@ -11,6 +11,8 @@ from jaxreid.nets.efficientnet import EfficientNetLite0, InvertedBlock
 from jaxreid.nets.heads import BNNeck
 from jaxreid.nets.reid import ReID
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 
 def shapes_of(net, shape):
     images = jax.ShapeDtypeStruct(shape, jnp.float32)

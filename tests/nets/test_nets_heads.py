@@ -13,6 +13,8 @@ from jaxreid.nets.pooling import local_max_pool, unit
 from jaxreid.nets.reid import ReID
 from jaxreid.nets.resnet import ResNet
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 CLASSES = 7
 
 

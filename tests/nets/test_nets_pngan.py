@@ -9,6 +9,8 @@ from nets_golden import differences, draw_images, drawn
 from jaxreid.nets.convert import pngan_from_torch
 from jaxreid.nets.pngan import Discriminator, Generator
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 ORACLE = "naiq/PN_GAN, PyTorch 2.13"
 
 

@@ -10,6 +10,8 @@ from nets_golden import differences, draw_images, drawn
 from jaxreid.nets.convert import from_torch
 from jaxreid.nets.resnet import Block, ResNet
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 
 def shapes_of(net, shape, *args):
     images = jax.ShapeDtypeStruct(shape, jnp.float32)

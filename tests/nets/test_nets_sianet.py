@@ -12,6 +12,8 @@ from jaxreid.nets.convert import sianet_from_torch
 from jaxreid.nets.layers import xavier_uniform
 from jaxreid.nets.sianet import SiaNet
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 TENSORFLOW = {"blocks": 4, "fc_bias": True, "initializer": xavier_uniform(), "floor": 1e-12}
 PAPER = {"blocks": 4, "units": (128,), "fc_bias": True}
 

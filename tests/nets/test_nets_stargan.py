@@ -13,6 +13,8 @@ from jaxreid.nets.convert import from_torch, stargan_generator_from_torch
 from jaxreid.nets.layers import Conv
 from jaxreid.nets.stargan import Discriminator, Generator
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 ORACLE = "yunjey/stargan, PyTorch 2.13"
 
 

@@ -11,6 +11,8 @@ from jaxreid.nets import convert
 from jaxreid.nets.trunks import AlexNetTrunk, VGG16Trunk
 from jaxreid.nets.weights import fetch
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 TRUNKS = {"alexnet": AlexNetTrunk, "vgg16": VGG16Trunk}
 ORACLE = "PyTorch 2.13, module written from the layer table"
 SHAPES = {"alexnet": (2, 64, 40, 3), "vgg16": (2, 32, 20, 3)}  # of the recorded images

@@ -10,6 +10,8 @@ from nets_golden import differences, draw_images, drawn, load
 from jaxreid.nets.convert import unet_from_torch
 from jaxreid.nets.unet import Level, UNet
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 ORACLE = "pytorch-CycleGAN-and-pix2pix, PyTorch 2.13"
 
 

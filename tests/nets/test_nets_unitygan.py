@@ -19,6 +19,8 @@ from jaxreid.nets.convert import from_torch
 from jaxreid.nets.layers import IBN
 from jaxreid.nets.unitygan import DilatedDiscriminator, StyleAttention, UnityGenerator
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 GANIMORPH = partial(UnityGenerator, merge="concat", norm="in", style_attention=False)
 SIZES = [(64, 32), (128, 64), (256, 128), (256, 256), (384, 128)]
 KEY = jax.random.key(0, impl="unsafe_rbg")  # compiles ten times faster than the default
