@@ -132,7 +132,7 @@ def center(
 
     Args:
         embeddings: `[N, D]`.
-        labels: identities in `[0, K)`, `[N]`.
+        labels: identities in `[0, K)`, `[N]`; rows with others have no center and get 0.
         centers: `[K, D]`, trained beside the network (BoT: from N(0, 1), SGD with rate 0.5).
         where: booleans `[N]`; other rows get 0 and no gradient.
 
@@ -152,7 +152,8 @@ def center(
     c = floats(centers)
     if c.ndim != 2 or c.shape[1] != x.shape[1]:
         raise ValueError(f"center takes centers [K,{x.shape[1]}], not {c.shape}.")
-    return keep(jnp.square(x - c[y]).sum(1), where)
+    squares = jnp.square(x - c.at[y].get(mode="clip")).sum(1)
+    return keep(jnp.where((y >= 0) & (y < len(c)), squares, 0.0), where)
 
 
 def contrastive(

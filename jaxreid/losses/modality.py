@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 
 from jaxreid.losses._arrays import floats, keep, require_option, require_rows, require_same
 from jaxreid.losses._mining import (
+    Margin,
     hardest,
     hinge,
     pairwise_distance,
@@ -27,7 +28,7 @@ def cross_modality(
     thermal: ArrayLike,
     thermal_labels: ArrayLike,
     *,
-    margin: float,
+    margin: Margin,
     positives: Literal["hardest", "all"] = "hardest",
     visible_where: ArrayLike | None = None,
     thermal_where: ArrayLike | None = None,
@@ -44,7 +45,7 @@ def cross_modality(
         visible_labels: identities `[N]`.
         thermal: embeddings of infrared images `[M, D]`.
         thermal_labels: identities `[M]`.
-        margin: m, 0.5 in BDTR.
+        margin: m >= 0, 0.5 in BDTR, or 'soft' for $\log(1 + e^{\,ap - an})$ instead of the hinge.
         positives: 'hardest' as BDTR's code, or 'all' for the sum over every positive pair as CE2L
             prints it; they are equal when each identity has one image per modality.
         visible_where: booleans `[N]`; other rows take no part and get 0.
@@ -169,7 +170,7 @@ def _ranking(
     anchors: tuple[jax.Array, jax.Array],
     others: tuple[jax.Array, jax.Array],
     others_where: ArrayLike | None,
-    margin: float,
+    margin: Margin,
     positives: Literal["hardest", "all"],
 ) -> jax.Array:
     """One direction of `cross_modality`."""
@@ -182,5 +183,4 @@ def _ranking(
     found = positive.any(1) & negative.any(1)
     if positives == "hardest":
         return hinge(hardest(distance, positive, "farthest"), near, margin, found)
-    hinges = jax.nn.relu(margin + distance - near[:, None])
-    return jnp.where(positive & found[:, None], hinges, 0.0).sum(1)
+    return hinge(distance, near[:, None], margin, positive & found[:, None]).sum(1)

@@ -219,3 +219,22 @@ def test_empty_batches():
     assert not losses.intra_modality(
         *empty, margin=1.0, pairs=losses.mine_pairs(*some, *empty)
     ).any()
+
+
+def test_people_without_a_center_get_nothing():
+    points, centers = jnp.array([[3.0, 4.0]] * 3), jnp.zeros((2, 2))
+    labels = jnp.array([-1, 1, 2])
+    np.testing.assert_array_equal(losses.center(points, labels, centers), [0, 25, 0])
+    gradient = jax.grad(lambda c: losses.center(points, labels, c).sum())(centers)
+    np.testing.assert_array_equal(gradient, [[0, 0], [-6, -8]])
+
+
+@pytest.mark.parametrize("positives", ["hardest", "all"])
+def test_the_soft_margin_of_two_modalities(positives):
+    # One positive at distance 1, one negative at distance 3, seen from either side.
+    points, labels = jnp.array([[0.0], [4.0]]), jnp.array([0, 1])
+    others = jnp.array([[1.0], [3.0]])
+    for side in losses.cross_modality(
+        points, labels, others, labels, margin="soft", positives=positives
+    ):
+        np.testing.assert_allclose(side, np.log1p(np.exp(-2.0)), rtol=1e-6)
