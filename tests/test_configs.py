@@ -9,14 +9,20 @@ from pathlib import Path
 import pytest
 
 from configs import common
-from jaxreid.stages import cycle, reid, sets
+from jaxreid.stages import cycle, dcgan, reid, sets
 from jaxreid.training import Every
 
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(
     p.stem for p in (ROOT / "configs").glob("*.py") if p.stem not in ("common", "__init__")
 )
-BLOCKS = {"data": sets.Settings, "reid": reid.Settings, "gan": cycle.Settings, "every": Every}
+BLOCKS = {
+    "data": sets.Settings,
+    "reid": reid.Settings,
+    "gan": cycle.Settings,
+    "dcgan": dcgan.Settings,
+    "every": Every,
+}
 
 
 def load(name, scale):

@@ -41,7 +41,8 @@ def generated(
     Args:
         image: uint8 ``[H, W, 3]`` RGB.
         pid: person that it shows, -1 for nobody in particular (LSRO).
-        camera: 0-based camera of the source picture; its new style is ``style``.
+        camera: 0-based camera of the source picture, -1 if made from noise; its new style is
+            ``style``.
         domain: set that it was generated for.
         name: of its own.
         source: name of the source picture, '' if made from noise.

@@ -1,5 +1,6 @@
 """One arm of an experiment: train a re-ID network, embed query and gallery, score."""
 
+import hashlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -70,6 +71,7 @@ def run_arm(
         "data": data.made_by,
         "size": list(data.train.size),
         "generated": generated.made_by if generated else "",
+        "pretrained": _checksum(settings.pretrained),
     }
     run_once(directory, determined_by, make)
     query, gallery = (
@@ -77,3 +79,8 @@ def run_arm(
         for split_name, split in tests.items()
     )
     return Arm(name, directory, evaluate(query, gallery), query, gallery)
+
+
+def _checksum(path: str) -> str:
+    """Of the file of weights: another one under the same name is another setting."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16] if path else ""

@@ -1,6 +1,6 @@
 """Generated sets: every image of a split in every other style, as records on disk."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,43 @@ def every_camera(
         made.append(run_once(part, {"translator": translators.made_by}, make))
         parts.append(records.load(part / "records", real.size)["train"])
     return Generated(concatenate(parts), fingerprint({"parts": made, "name": directory.name}))
+
+
+def from_noise(
+    directory: Path,
+    data: Sets,
+    draw: Callable[[int, int], np.ndarray],
+    made_by: str,
+    count: int,
+    *,
+    batch: int = 64,
+) -> Generated:
+    """Draws ``count`` pictures of nobody in particular.
+
+    Args:
+        directory: for the records; made once.
+        data: whose training images the pictures stand beside; they get their size.
+        draw: ``draw(number, batch)`` gives uint8 ``[batch, H, W, 3]``.
+        made_by: fingerprint of ``draw``.
+        count: pictures.
+        batch: pictures per call.
+
+    Returns:
+        The generated set: person -1, camera -1, no source, style -1.
+    """
+
+    def made_here() -> Iterator[records.Record]:
+        for number, start in enumerate(range(0, count, batch)):
+            for i, image in enumerate(draw(number, batch)[: count - start]):
+                nobody = {"pid": -1, "camera": -1, "source": "", "style": -1}
+                name = f"noise_{start + i:06d}.png"
+                yield records.generated(image, domain="generated", name=name, **nobody)
+
+    def make() -> None:
+        records.write_generated(directory / "records", {"train": made_here()})
+
+    made = run_once(directory, {"generator": made_by, "count": count}, make)
+    return Generated(records.load(directory / "records", data.train.size)["train"], made)
 
 
 def _records(real, rows, target, translate, batch) -> Iterator[records.Record]:
