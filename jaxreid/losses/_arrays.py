@@ -33,6 +33,11 @@ def magnitude(x: jax.Array) -> jax.Array:
     return jnp.sign(x) * x
 
 
+def present(where: ArrayLike | None) -> jax.Array:
+    """The mask as booleans, one True for all when there is none."""
+    return jnp.asarray(True if where is None else where, bool)
+
+
 def require_same(name: str, x: jax.Array, y: jax.Array) -> None:
     """Raises ValueError unless both have one shape."""
     if x.shape != y.shape:

@@ -110,6 +110,7 @@ def hardest(distance: jax.Array, mask: jax.Array, which: Extreme) -> jax.Array:
 
 
 def hinge(far: jax.Array, near: jax.Array, margin: Margin, valid: jax.Array) -> jax.Array:
+    """The hinge or the soft margin on `far - near`, 0 where not `valid`."""
     gap = far - near
     if isinstance(margin, str):
         require_option("margin", margin, ("soft",))

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxreid.losses._arrays import floats, keep, require_option, require_same
+from jaxreid.losses._arrays import floats, keep, present, require_option, require_same
 from jaxreid.losses._mining import CLAMP, Margin, hardest, hinge, pairwise_distance, rows
 
 __all__ = ["center", "contrastive", "fake_triplet", "pairwise_distance", "triplet"]
@@ -52,7 +52,7 @@ def triplet(
         positives, Hermans et al. remove it.
     """
     x, y = rows("triplet", embeddings, labels, where)
-    valid = jnp.ones(y.shape, bool) if where is None else jnp.asarray(where, bool)
+    valid = present(where)
     same = (y[:, None] == y) & valid
     positive = same if include_anchor else same & ~jnp.eye(len(y), dtype=bool)
     negative = (y[:, None] != y) & valid
@@ -102,10 +102,7 @@ def fake_triplet(
     require_option("negatives", negatives, ("real", "fake", "all"))
     x, y = rows("fake_triplet", real, real_labels, real_where)
     z, fake_y = rows("fake_triplet", fake, fake_labels, fake_where)
-    real_valid = jnp.ones(y.shape, bool) if real_where is None else jnp.asarray(real_where, bool)
-    fake_valid = (
-        jnp.ones(fake_y.shape, bool) if fake_where is None else jnp.asarray(fake_where, bool)
-    )
+    real_valid, fake_valid = present(real_where), present(fake_where)
     positive = (y[:, None] == fake_y) & fake_valid
     to_real, to_fake = pairwise_distance(x, x), pairwise_distance(x, z)
     pools = {

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxreid.losses._arrays import floats, keep, require_option, require_rows, require_same
+from jaxreid.losses._arrays import floats, keep, present, require_option, require_rows, require_same
 from jaxreid.losses._mining import (
     Margin,
     hardest,
@@ -108,7 +108,7 @@ def mine_pairs(
     """
     x, y = rows("mine_pairs", anchors, anchor_labels, None)
     z, other_y = rows("mine_pairs", others, other_labels, where)
-    valid = True if where is None else jnp.asarray(where, bool)
+    valid = present(where)
     same = y[:, None] == other_y
     return pick(x, z, same & valid, "farthest"), pick(x, z, ~same & valid, "nearest")
 
@@ -153,7 +153,7 @@ def intra_modality(
     """
     if pairs is None:
         x, y = rows("intra_modality", embeddings, labels, where)
-        valid = True if where is None else jnp.asarray(where, bool)
+        valid = present(where)
         first = jnp.arange(len(y))
         second = pick(x, x, (y[:, None] != y) & valid, "nearest")
     else:
@@ -175,7 +175,7 @@ def _ranking(
 ) -> jax.Array:
     """One direction of `cross_modality`."""
     (x, y), (z, other_y) = anchors, others
-    valid = True if others_where is None else jnp.asarray(others_where, bool)
+    valid = present(others_where)
     positive = (y[:, None] == other_y) & valid
     negative = (y[:, None] != other_y) & valid
     distance = pairwise_distance(x, z)
