@@ -20,6 +20,7 @@ from jaxreid.nets.layers import (
     ConvTranspose,
     Init,
     InstanceNorm,
+    Judgement,
     ResidualBlock,
     around_one,
     batch_norm,
@@ -177,7 +178,7 @@ class PatchGAN(nn.Module):
         Args:
             images: of at least 24 x 24 pixels for three layers.
             train: whether batch norms use and update the statistics; others do not care.
-            features: whether to return `(scores, maps)`, with the maps that leave the LeakyReLU of
+            features: whether to return a `Judgement`, with the maps that leave the LeakyReLU of
                 every normalised layer: what feature matching compares.
 
         Raises:
@@ -192,7 +193,7 @@ class PatchGAN(nn.Module):
             maps.append(nn.leaky_relu(self._norm(train, f"model_{number + 1}")(x), 0.2))
         number = 3 * self.layers + 2
         scores = self._conv(1, number, self.end_bias, 1, self.tail[1])(maps[-1])
-        return (scores, maps[1:]) if features else scores
+        return Judgement(scores, tuple(maps[1:])) if features else scores
 
     def _conv(
         self, width: int, number: int, use_bias: bool, stride: int, padding: ConvPadding

@@ -5,8 +5,6 @@ Networks", ICML 2017. Names are those of SKTBrain/DiscoGAN, so that its weights 
 Its nets work on images in [0,1]; these take and return [-1,1] and convert at their borders.
 """
 
-from typing import NamedTuple
-
 import flax.linen as nn
 import jax
 from flax.typing import Dtype
@@ -14,6 +12,7 @@ from flax.typing import Dtype
 from jaxreid.nets.layers import (
     Conv,
     ConvTranspose,
+    Judgement,
     batch_norm,
     require_multiples,
     torch_default,
@@ -70,13 +69,6 @@ class Generator(nn.Module):
         return 2 * nn.sigmoid(x) - 1
 
 
-class Judgement(NamedTuple):
-    """What the discriminator returns: logits [B,h,w,1] and the maps of layers 2, 3 and 4."""
-
-    scores: jax.Array
-    features: tuple[jax.Array, jax.Array, jax.Array]
-
-
 class Discriminator(nn.Module):
     """Judges images and returns the maps that feature matching compares.
 
@@ -108,7 +100,7 @@ class Discriminator(nn.Module):
             x = nn.leaky_relu(batch_norm(train, f"bn{layer}", self.dtype)(x), 0.2)
             features.append(x)
         scores = Conv(1, 4, name="conv5", **common)(x)
-        return Judgement(scores, (features[0], features[1], features[2]))
+        return Judgement(scores, tuple(features))
 
 
 def _require_size(images: jax.Array, least: int) -> None:

@@ -20,6 +20,18 @@ BATCH_NORM_MOMENTUM = 0.9  # the share of the old value; PyTorch's 0.1 is the sh
 ConvPadding = convolution.Padding | Literal["same"]
 
 
+class Judgement(NamedTuple):
+    """What a discriminator that shows its features returns.
+
+    Attributes:
+        scores: [B,h,w,1], one per place; logits.
+        features: maps [B,...] that feature matching compares.
+    """
+
+    scores: jax.Array
+    features: tuple[jax.Array, ...]
+
+
 class Init(NamedTuple):
     """How a layer's kernel and bias start; `bias` maps the layer's fan-in to an initialiser."""
 

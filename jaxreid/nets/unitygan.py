@@ -9,7 +9,7 @@ the attention, the readings here are ours.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -23,6 +23,7 @@ from jaxreid.nets.layers import (
     ConvTranspose,
     Init,
     InstanceNorm,
+    Judgement,
     batch_norm,
     require_multiples,
     xavier_uniform,
@@ -211,13 +212,6 @@ class UnityGenerator(nn.Module):
     def _group(self, features: int, norm: Norm) -> list[Block]:
         norm = norm if self.norm == "ibn" else "in"
         return [Block(features, norm, self.merge, self.dtype) for _ in range(self.blocks)]
-
-
-class Judgement(NamedTuple):
-    """Logits [B,h,w,1] of a discriminator, one per place, and its features for matching."""
-
-    logits: jax.Array
-    features: tuple[jax.Array, ...]
 
 
 class DilatedDiscriminator(nn.Module):

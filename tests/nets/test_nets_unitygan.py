@@ -114,7 +114,7 @@ def test_receptive_field_of_the_discriminator():
 
     def centre(images):
         with nn.intercept_methods(scale):
-            return net.apply({"params": params}, images).logits[0, 22, 2, 0]
+            return net.apply({"params": params}, images).scores[0, 22, 2, 0]
 
     touched = jnp.flatnonzero(jnp.abs(jax.jit(jax.grad(centre))(images)).sum((0, 2, 3)))
     assert int(touched[-1] - touched[0]) + 1 == 302
@@ -214,7 +214,7 @@ def test_half_precision_keeps_float32_parameters_and_statistics(small):
     images = draw_images((2, 32, 16, 3))
     outputs = jax.jit(partial(net.apply, method="with_attention"))(small[1], images)
     judgement, judging = jax.jit(judge.init_with_output)(KEY, images)
-    for y in (*outputs, judgement.logits, *judgement.features):
+    for y in (*outputs, judgement.scores, *judgement.features):
         assert y.dtype == jnp.bfloat16 and np.isfinite(y.astype(jnp.float32)).all()
     variables = shapes_of(net, (32, 16))[1]
     dtypes = {leaf.dtype for leaf in jax.tree.leaves((variables, judging))}
