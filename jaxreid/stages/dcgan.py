@@ -15,7 +15,7 @@ from jaxreid import losses
 from jaxreid.data import augment, prefetch, shuffled
 from jaxreid.nets.dcgan import Discriminator, Generator
 from jaxreid.report import figures
-from jaxreid.stages.sets import Sets
+from jaxreid.stages.sets import Sets, require_batch
 from jaxreid.training import Aux, Every, Phase, State, alternate, create, fit, run_once
 
 
@@ -64,16 +64,7 @@ def require(settings: Settings, data: Sets) -> None:
         ValueError: fewer images than a batch, a batch that the devices cannot split, or a size
             that the networks do not take.
     """
-    if settings.batch > len(data.train):
-        raise ValueError(
-            f"dcgan.batch is {settings.batch}, but there are {len(data.train)} training images: "
-            "lower it"
-        )
-    if settings.batch % jax.device_count():
-        raise ValueError(
-            f"dcgan.batch is {settings.batch}, which {jax.device_count()} devices cannot share "
-            f"evenly: choose a multiple of {jax.device_count()}"
-        )
+    require_batch("dcgan.batch", settings.batch, len(data.train))
     try:
         jax.eval_shape(program(settings)[0], jax.random.key(0))
     except ValueError as error:
@@ -86,7 +77,8 @@ def phases(settings: Settings) -> list[Phase]:
     """DCGAN's three turns: the discriminator, then the generator twice on the same noise.
 
     ``batch['image']``: uint8 ``[B, H, W, 3]``. Real and generated images pass the discriminator
-    apart, so that batch norm sees each kind by itself.
+    apart, so that batch norm sees each kind by itself. Only the generator's running statistics are
+    kept: the discriminator never runs on any.
 
     References:
         Zheng, Zheng, Yang, ICCV 2017 (LSRO), in the order of the code that drew its images.
@@ -103,10 +95,9 @@ def phases(settings: Settings) -> list[Phase]:
         real = augment.flip(k_flip, augment.to_float(batch["image"]))
         noise = jax.random.uniform(k_noise, (len(real), settings.noise), minval=-1.0)
         fake, _ = apply(generator, nets, "G", noise)
-        real_score, stats = apply(judge, nets, "D", real)
-        fake_score, stats = apply(judge, nets | {"D": nets["D"].replace(stats=stats)}, "D", fake)
+        (real_score, _), (fake_score, _) = (apply(judge, nets, "D", x) for x in (real, fake))
         loss = losses.minimax_discriminator(real_score, fake_score).mean()
-        return loss, Aux({"d": loss}, {"noise": noise}, {"D": stats})
+        return loss, Aux({"d": loss}, {"noise": noise})
 
     def generator_turn(nets, batch, memo, key):
         fake, stats = apply(generator, nets, "G", memo["noise"])

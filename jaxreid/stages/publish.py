@@ -123,8 +123,9 @@ def _matrices(pairs: CameraPairs, arm: str) -> list[str]:
 def _pictures(arm: Arm, data: Sets, generated: Generated | None) -> list[html.Figure]:
     drawn = []
     if generated is not None and not any(generated.split.sources):
-        images = generated.split.images(np.arange(len(generated.split))[:24])
-        images = images[: len(images) // 8 * 8].reshape(-1, 8, *images.shape[1:])
+        count, columns = len(generated.split), min(8, len(generated.split))
+        images = generated.split.images(np.arange(min(24, count // columns * columns)))
+        images = images.reshape(-1, columns, *images.shape[1:])
         caption = "The first pictures of the generated set, chosen by nobody."
         drawn.append(html.Figure("Drawn from noise", caption, figures.grid(images, scale=2)))
     elif generated is not None:

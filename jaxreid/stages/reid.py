@@ -19,7 +19,7 @@ from jaxreid.nets.efficientnet import EfficientNetLite0
 from jaxreid.nets.heads import HEADS
 from jaxreid.nets.reid import ReID
 from jaxreid.nets.resnet import IBN_STAGES, STAGES, ResNet
-from jaxreid.stages.sets import Sets
+from jaxreid.stages.sets import Sets, require_batch
 from jaxreid.training import Aux, Every, Phase, State, alternate, create, fit
 
 Outputs = Mapping[str, jax.Array]
@@ -104,16 +104,8 @@ def require(settings: Settings, data: Sets) -> None:
     images, identities = len(data.train), len(np.unique(data.train.pids))
     if identities < 2:
         raise ValueError(f"the training split holds {identities} identity; at least 2 are needed")
-    if settings.batch > images:
-        raise ValueError(
-            f"reid.batch is {settings.batch}, but there are {images} training images: lower it"
-        )
-    for name in ("batch", "generated_batch"):
-        if getattr(settings, name) % jax.device_count():
-            raise ValueError(
-                f"reid.{name} is {getattr(settings, name)}, which {jax.device_count()} devices "
-                f"cannot share evenly: choose a multiple of {jax.device_count()}"
-            )
+    require_batch("reid.batch", settings.batch, images)
+    require_batch("reid.generated_batch", settings.generated_batch)
     net, size = build(settings, identities), data.train.size
     try:
         shapes = jax.eval_shape(lambda: initial(net, jax.random.key(0), size))

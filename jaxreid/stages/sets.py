@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from jaxreid import data
@@ -95,6 +96,17 @@ def prepare(workdir: Path, settings: Settings) -> Sets:
     train, query, gallery = (splits[name] for name in ("train", "query", "gallery"))
     truth = Translators(_truth(root, train), made_by) if drawn else None
     return Sets(train, query, gallery, truth, made_by)
+
+
+def require_batch(name: str, batch: int, images: int | None = None) -> None:
+    """Raises ValueError if ``batch`` exceeds the images or the devices cannot split it."""
+    if images is not None and batch > images:
+        raise ValueError(f"{name} is {batch}, but there are {images} training images: lower it")
+    if batch % jax.device_count():
+        raise ValueError(
+            f"{name} is {batch}, which {jax.device_count()} devices cannot share evenly: choose a "
+            f"multiple of {jax.device_count()}"
+        )
 
 
 def _listing(layout: str, root: Path) -> str:

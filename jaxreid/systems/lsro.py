@@ -33,10 +33,10 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     options = config["lsro"]
     common = {"seed": config["seed"], "every": Every(**config["every"])}
     plain, gan = reid.Settings(**config["reid"]), dcgan.Settings(**config["dcgan"])
+    _require_images(options["images"], plain.generated_batch)
     data = sets.prepare(workdir, sets.Settings(**config["data"]))
     reid.require(plain, data)
     dcgan.require(gan, data)
-    _require_images(options["images"], plain.generated_batch)
 
     sampler = dcgan.train(workdir / "dcgan", data, gan, **common)
     fakes = generate.from_noise(workdir / "generated", data, *sampler, options["images"])
