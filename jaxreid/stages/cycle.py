@@ -249,7 +249,7 @@ def program(settings: Settings, size: tuple[int, int], epoch: int):
         pools = {f"pool_{s}": empty_pool(settings.pool, (*size, 3)) for s in "ab"}
         return create(jax.random.fold_in(key, 0), nets, tx, pools)
 
-    return jax.jit(jax.vmap(init)), jax.vmap(alternate(phases(settings, size), tx))
+    return jax.jit(jax.vmap(init)), alternate(phases(settings, size), tx).map(jax.vmap)
 
 
 def _translators(

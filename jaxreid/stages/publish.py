@@ -94,9 +94,9 @@ def _curves(workdir: Path) -> list[str]:
     drawn = []
     for path in sorted(workdir.glob("**/metrics.jsonl")):
         lines = read_lines(path)
-        steps = np.array([line["step"] for line in lines])
-        names = [name for name in lines[0] if name != "step"] if lines else []
-        series = {n: (steps, np.array([line[n] for line in lines])) for n in names}
+        names = dict.fromkeys(name for line in lines for name in line if name != "step")
+        points = {n: [(line["step"], line[n]) for line in lines if n in line] for n in names}
+        series = {n: tuple(np.array(p).T) for n, p in points.items()}
         title = str(path.parent.relative_to(workdir))
         drawn.append(charts.line_chart(series, title, "step", "loss"))
     return drawn

@@ -3,7 +3,7 @@
 from jaxreid.training.loop import Every, Preempted, fit
 from jaxreid.training.mesh import make_mesh
 from jaxreid.training.state import Net, State, create
-from jaxreid.training.step import Aux, Phase, alternate
+from jaxreid.training.step import Aux, Phase, Step, alternate
 from jaxreid.training.workdir import WorkdirError, run_once
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Phase",
     "Preempted",
     "State",
+    "Step",
     "WorkdirError",
     "alternate",
     "create",

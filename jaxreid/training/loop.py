@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -15,6 +16,7 @@ from jaxreid.training.checkpoints import Checkpoints
 from jaxreid.training.mesh import make_mesh, placement
 from jaxreid.training.metrics import MetricWriter, Progress
 from jaxreid.training.state import State
+from jaxreid.training.step import Step
 
 Batch = Mapping[str, np.ndarray]
 
@@ -39,7 +41,7 @@ class Preempted(SystemExit):
 
 def fit(
     init: Callable[[], State],
-    step: Callable[[State, Mapping[str, jax.Array]], tuple[State, dict[str, jax.Array]]],
+    step: Step,
     batches: Callable[[int, int], Iterator[tuple[int, Batch]]],
     *,
     steps: int,
@@ -56,7 +58,7 @@ def fit(
 
     Args:
         init: makes the state before step 0.
-        step: one training step (``alternate``), pure; jitted here with the state donated.
+        step: of ``alternate``; jitted here with the state donated.
         batches: ``batches(start, stop)`` yields ``(index, host batch)`` for these steps.
         steps: number of steps of the whole run.
         directory: holds ``checkpoints/``, ``metrics.jsonl`` and what ``sample`` writes.
@@ -76,7 +78,8 @@ def fit(
     mesh = make_mesh() if mesh is None else mesh
     first = next(iter(batches(0, 1)))[1]
     state_sharding, batch_sharding = placement(mesh, first, models)
-    compiled = jax.jit(step, donate_argnums=0, out_shardings=(state_sharding, None))
+    shardings = (state_sharding, None)
+    programs = step.map(partial(jax.jit, donate_argnums=0, out_shardings=shardings)).programs
     label = directory.name
 
     with closing(Checkpoints(directory / "checkpoints")) as checkpoints:
@@ -92,6 +95,7 @@ def fit(
         with closing(MetricWriter(directory, start)) as writer, _stop_signal() as stopping:
             window: list[dict[str, jax.Array]] = []
             for index, batch in batches(start, steps):
+                compiled = programs[index % len(programs)]
                 state, metrics = compiled(state, jax.device_put(dict(batch), batch_sharding))
                 window.append(metrics)
                 done, last = index + 1, index + 1 == steps
@@ -128,7 +132,8 @@ def _summary(window: list[dict[str, jax.Array]], done: int) -> dict[str, float]:
                 f"step {done - len(rows) + offset + 1}: {', '.join(bad)} stopped being finite; "
                 "lower the learning rate or look at the data (the last checkpoint is intact)"
             )
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+    names = dict.fromkeys(name for row in rows for name in row)  # a phase may rest in some steps
+    return {n: float(np.mean([row[n] for row in rows if n in row])) for n in names}
 
 
 @contextmanager

@@ -1,11 +1,11 @@
 """The one step builder: a training step is a list of phases, each one optimiser turn."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
@@ -13,6 +13,7 @@ from jaxreid.training.state import Net, State
 
 Batch = Mapping[str, jax.Array]
 Metrics = dict[str, jax.Array]
+Program = Callable[[State, Batch], tuple[State, Metrics]]
 
 
 class Aux(NamedTuple):
@@ -38,7 +39,8 @@ class Phase:
         trains: names of the nets that this turn updates; all others are frozen in it.
         loss: ``loss(nets, batch, memo, key) -> (scalar, Aux)``. ``nets`` holds every net of the
             state; gradients flow only into the parameters of ``trains``.
-        every: the turn counts in steps divisible by ``every`` only. Both outcomes are computed.
+        every: the turn is taken in steps divisible by ``every`` only; in the others it leaves
+            neither memo nor metrics.
     """
 
     trains: tuple[str, ...]
@@ -46,33 +48,58 @@ class Phase:
     every: int = 1
 
 
-def alternate(
-    phases: Sequence[Phase], tx: Mapping[str, optax.GradientTransformation]
-) -> Callable[[State, Batch], tuple[State, Metrics]]:
+@dataclass(frozen=True)
+class Step:
+    """A training step; which phases are due repeats with a period.
+
+    One program per position in the period, chosen by the host, instead of one that branches: on
+    the CPU, XLA runs a convolution inside a branch an order of magnitude more slowly.
+
+    Attributes:
+        programs: pure functions ``(state, batch) -> (state, metrics)``; step s is due to
+            ``programs[s % len(programs)]``. Equal ones are the same object.
+    """
+
+    programs: tuple[Program, ...]
+
+    def __call__(self, state: State, batch: Batch) -> tuple[State, Metrics]:
+        """Takes the step that ``state.step`` says, which must be known where there is a choice."""
+        position = int(state.step) % len(self.programs) if len(self.programs) > 1 else 0
+        return self.programs[position](state, batch)
+
+    def map(self, transform: Callable[[Program], Program]) -> "Step":
+        """The same step with every program transformed (``jax.jit``, ``jax.vmap``)."""
+        made = {program: transform(program) for program in self.programs}
+        return Step(tuple(made[program] for program in self.programs))
+
+
+def alternate(phases: Sequence[Phase], tx: Mapping[str, optax.GradientTransformation]) -> Step:
     """Builds ``step(state, batch) -> (state, metrics)`` that runs the phases in order.
 
     Phase i sees the nets as phases before it left them, the memo they filled, and the key
-    ``fold_in(fold_in(state.key, state.step), i)``. Nets that no phase trains stay bit-identical.
+    ``fold_in(fold_in(state.key, state.step), i)``. The memo begins with ``State.extra`` and the
+    number of the step, ``step``. Nets that no phase trains stay bit-identical.
 
     Args:
         phases: the optimiser turns of one step, in order.
         tx: per trained net its optimiser.
     """
+    period = math.lcm(*(phase.every for phase in phases))
+    due = [tuple(s % phase.every == 0 for phase in phases) for s in range(period)]
+    programs = {turns: _program(phases, turns, tx) for turns in due}
+    return Step(tuple(programs[turns] for turns in due))
 
+
+def _program(phases, due, tx) -> Program:
     def step(state: State, batch: Batch) -> tuple[State, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
-        nets, memo, metrics = dict(state.nets), dict(state.extra), {}
+        nets, memo, metrics = dict(state.nets), {**state.extra, "step": state.step}, {}
         for i, phase in enumerate(phases):
-            turned, aux = _turn(phase, tx, nets, batch, memo, jax.random.fold_in(key, i))
-            memo_out = jax.lax.stop_gradient(dict(aux.memo))
-            if phase.every > 1:
-                due = state.step % phase.every == 0
-                turned = _choose(due, turned, {n: nets[n] for n in phase.trains})
-                kept = {k: v for k, v in memo_out.items() if k in memo}
-                memo_out |= _choose(due, kept, {k: memo[k] for k in kept})
-            nets |= turned
-            memo |= memo_out
-            metrics |= aux.metrics
+            if due[i]:
+                turned, aux = _turn(phase, tx, nets, batch, memo, jax.random.fold_in(key, i))
+                nets |= turned
+                memo |= jax.lax.stop_gradient(dict(aux.memo))
+                metrics |= aux.metrics
         extra = {name: memo[name] for name in state.extra}
         return State(state.step + 1, state.key, nets, extra), metrics
 
@@ -92,7 +119,3 @@ def _turn(phase, tx, nets, batch, memo, key) -> tuple[dict[str, Net], Aux]:
         params = optax.apply_updates(net.params, updates)
         turned[name] = Net(params, aux.stats.get(name, net.stats), opt)
     return turned, aux
-
-
-def _choose(due: jax.Array, new: Any, old: Any) -> Any:
-    return jax.tree.map(lambda a, b: jnp.where(due, a, b), new, old)

@@ -17,7 +17,7 @@ def scalar(value):
 def make(phases, names=("a", "b", "frozen"), rate=0.5, extra=None):
     tx = {n: optax.sgd(rate) for n in names if n != "frozen"}
     state = create(jax.random.key(0), {n: scalar(i + 1.0) for i, n in enumerate(names)}, tx, extra)
-    return state, jax.jit(alternate(phases, tx))
+    return state, alternate(phases, tx).map(jax.jit)
 
 
 def product(*names):
@@ -68,6 +68,31 @@ def test_every_counts_the_turns(every):
         state, _ = step(state, {})
     turns = len(range(0, 6, every))
     assert weights(state)["a"] == 1.0 + turns and float(state.extra["n"]) == turns
+
+
+def test_a_resting_phase_leaves_the_step_to_the_others():
+    phases = [Phase(("a",), product("a")), Phase(("b",), product("b"), every=3)]
+    state, step = make(phases)
+    assert len(step.programs) == 3 and step.programs[1] is step.programs[2]
+    seen = []
+    for _ in range(4):
+        before = state.nets["b"].params["w"]
+        state, metrics = step(state, {"x": jnp.float32(0.1)})
+        seen.append((sorted(metrics), bool(before != state.nets["b"].params["w"])))
+    both, alone = (["a", "b"], True), (["a"], False)
+    assert seen == [both, alone, alone, both]
+
+
+def test_phases_know_the_number_of_the_step():
+    def count(nets, batch, memo, key):
+        return 0.0 * nets["a"].params["w"], Aux({"step": memo["step"]})
+
+    state, step = make([Phase(("a",), count)])
+    numbers = []
+    for _ in range(3):
+        state, metrics = step(state, {})
+        numbers.append(int(metrics["step"]))
+    assert numbers == [0, 1, 2] and not state.extra
 
 
 def test_memo_reaches_later_phases_without_gradient_and_only_extra_survives():
