@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,18 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 
 class Checkpoints:
-    """Checkpoints of one training run, the two newest kept (the older one is the fall-back)."""
+    """Checkpoints of one training run.
 
-    def __init__(self, directory: Path):
+    The two newest are kept (the older one is the fall-back), and those of the steps in ``keep``.
+    """
+
+    def __init__(self, directory: Path, keep: Collection[int] = ()):
         """Opens (and creates) ``directory``."""
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # what fails is raised, too
-        options = ocp.CheckpointManagerOptions(preservation_policy=policies.LatestN(2))
+        kept = [policies.LatestN(2), policies.CustomSteps(list(keep))]
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policies.AnyPreservationPolicy(kept)
+        )
         self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
 
     def save(self, step: int, state: Any) -> None:
@@ -28,13 +34,16 @@ class Checkpoints:
             with self._writing():
                 self._manager.save(step, args=ocp.args.StandardSave(state), force=True)
 
-    def restore(self, abstract: Any) -> Any | None:
-        """The newest readable state in the shapes and shardings of ``abstract``, else None.
+    def restore(self, abstract: Any, until: int) -> Any | None:
+        """The newest readable state not after step ``until``, else None.
+
+        It comes in the shapes and shardings of ``abstract``.
 
         A checkpoint that cannot be read (cut short, damaged disk) is set aside after saying so,
         and the one before is taken: training then repeats the steps in between.
         """
-        for step in sorted(self._manager.all_steps(), reverse=True):
+        steps = [step for step in self._manager.all_steps() if step <= until]
+        for step in sorted(steps, reverse=True):
             try:
                 return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
             except Exception as error:  # noqa: BLE001  whatever orbax and tensorstore raise

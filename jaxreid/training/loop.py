@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -48,22 +48,25 @@ def fit(
     directory: Path,
     every: Every,
     sample: Callable[[State, int], None] | None = None,
+    keep: Collection[int] = (),
     models: int | None = None,
     mesh: Mesh | None = None,
 ) -> State:
-    """Trains from the newest checkpoint below ``directory``, or from ``init()``, to ``steps``.
+    """Trains to ``steps``, from the newest checkpoint not after it, else from ``init()``.
 
     The result does not depend on where a run was interrupted: a batch and the random key of a
-    step are functions of the step alone.
+    step are functions of the step alone. Nor does it depend on which checkpoints were there: asked
+    for a step of ``keep`` once more, a finished run only reads it.
 
     Args:
         init: makes the state before step 0.
         step: of ``alternate``; jitted here with the state donated.
         batches: ``batches(start, stop)`` yields ``(index, host batch)`` for these steps.
-        steps: number of steps of the whole run.
+        steps: number of steps.
         directory: holds ``checkpoints/``, ``metrics.jsonl`` and what ``sample`` writes.
         every: how often to log, save and sample; the last step does all three.
         sample: called as ``sample(state, step)``.
+        keep: steps whose checkpoints are written, whatever ``every`` says, and kept for good.
         models: number of stacked models, when state and batch carry a leading axis of models.
         mesh: devices to use; all by default.
 
@@ -82,9 +85,9 @@ def fit(
     programs = step.map(partial(jax.jit, donate_argnums=0, out_shardings=shardings)).programs
     label = directory.name
 
-    with closing(Checkpoints(directory / "checkpoints")) as checkpoints:
+    with closing(Checkpoints(directory / "checkpoints", keep)) as checkpoints:
         state = jax.device_put(init(), state_sharding)
-        restored = checkpoints.restore(_abstract(state))
+        restored = checkpoints.restore(_abstract(state), steps)
         state = state if restored is None else restored
         start = int(np.max(state.step))
         if start >= steps:
@@ -100,7 +103,7 @@ def fit(
                 window.append(metrics)
                 done, last = index + 1, index + 1 == steps
                 stop = stopping.is_set() or checkpoints.reached_preemption(done)
-                saving = last or stop or done % every.save == 0
+                saving = last or stop or done in keep or done % every.save == 0
                 logging = last or stop or done % every.log == 0 or index == start
                 values = _summary(window, done) if saving or logging else {}
                 if logging:

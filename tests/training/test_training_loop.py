@@ -93,6 +93,58 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path,
     assert (tmp_path / "unreadable" / "10").is_dir()
 
 
+def kept_and_read(directory):
+    """The states at 3, 5 and 10 of a run that keeps the first two, read by asking for them."""
+    run(directory, keep=(3, 5))
+    return [run(directory, steps=steps, keep=(3, 5)) for steps in (3, 5, 10)]
+
+
+def test_kept_checkpoints_stay_and_are_the_states_of_shorter_runs(tmp_path):
+    states = kept_and_read(tmp_path / "kept")
+    saved = {p.name for p in (tmp_path / "kept/checkpoints").iterdir() if p.name.isdigit()}
+    assert saved == {"3", "5", "8", "10"}
+    for steps, state in zip((3, 5, 10), states, strict=True):
+        assert int(state.step) == steps
+        assert_equal(state, run(tmp_path / str(steps), steps=steps))
+
+
+def test_reading_a_kept_checkpoint_trains_nothing_and_leaves_the_run_alone(tmp_path):
+    run(tmp_path, keep=(3, 5))
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+
+    def only_the_first(start, stop):
+        assert start == 0 and stop == 1
+        yield from batches(start, stop)
+
+    assert int(run(tmp_path, steps=5, feed=only_the_first, keep=(3, 5)).step) == 5
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_kept_checkpoint_that_is_damaged_is_trained_again(tmp_path):
+    _, whole, last = kept_and_read(tmp_path)
+    for path in (tmp_path / "checkpoints" / "5").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for _ in range(2):
+        assert_equal(run(tmp_path, steps=5, keep=(3, 5)), whole)
+    assert_equal(run(tmp_path, keep=(3, 5)), last)
+
+
+def test_interrupted_after_a_kept_checkpoint_it_ends_the_same(tmp_path):
+    whole = kept_and_read(tmp_path / "whole")
+
+    def crash(start, stop):
+        for step, batch in batches(start, stop):
+            if step == 6:
+                raise RuntimeError("power cut")
+            yield step, batch
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(tmp_path / "cut", feed=crash, keep=(3, 5))
+    for one, other in zip(kept_and_read(tmp_path / "cut"), whole, strict=True):
+        assert_equal(one, other)
+
+
 def test_a_full_disk_is_said_plainly(tmp_path, monkeypatch):
     def full(*_, **__):
         raise ValueError("RESOURCE_EXHAUSTED: ... No space left on device [os_error_code='28']")
