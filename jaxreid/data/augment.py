@@ -44,11 +44,53 @@ def random_crop(key: jax.Array, images: jax.Array, size: tuple[int, int]) -> jax
     return jax.vmap(one)(images, corners)
 
 
+def larger(size: tuple[int, int], margin: float) -> tuple[int, int]:
+    """The (height, width) that images are loaded at so that ``crop_and_flip`` has room."""
+    return round(size[0] * (1 + margin)), round(size[1] * (1 + margin))
+
+
+def crop_and_flip(key: jax.Array, images: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """What translators are trained on: a random crop of a larger image, flipped at random.
+
+    Args:
+        key: random key.
+        images: uint8 ``[B, h, w, 3]``, as large as ``larger`` says.
+        size: (height, width) of the crop.
+
+    Returns:
+        float32 ``[B, *size, 3]`` in [-1, 1].
+    """
+    k_crop, k_flip = jax.random.split(key)
+    return flip(k_flip, random_crop(k_crop, to_float(images), size))
+
+
 def pad_crop(key: jax.Array, images: jax.Array, pad: int) -> jax.Array:
     """Pads ``pad`` black pixels on all sides, then crops the old size at random."""
     padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), constant_values=-1.0)
     height, width = images.shape[1:3]
     return random_crop(key, padded, (height, width))
+
+
+def random_translation(key: jax.Array, images: jax.Array) -> jax.Array:
+    """Every other image enlarged by an eighth (bilinear) and cropped at random to the old size.
+
+    References:
+        ``Random2DTranslation`` of torchreid; there the enlarged image is made from the file.
+    """
+    k_coin, k_place = jax.random.split(key)
+    coins = jax.random.bernoulli(k_coin, shape=(images.shape[0],))
+    sides = jnp.array(images.shape[1:3], jnp.float32)
+    slack = jnp.round(sides * 9 / 8) - sides
+    corners = jnp.round(jax.random.uniform(k_place, (images.shape[0], 2)) * slack)
+
+    def one(image: jax.Array, coin: jax.Array, corner: jax.Array) -> jax.Array:
+        scale, shift = jnp.where(coin, 9 / 8, 1.0), jnp.where(coin, -corner, 0.0)
+        scales = jnp.stack([scale, scale])
+        return jax.image.scale_and_translate(
+            image, image.shape, (0, 1), scales, shift, method="linear", antialias=False
+        )
+
+    return jax.vmap(one)(images, coins, corners)
 
 
 def resized_crop(key: jax.Array, images: jax.Array, tries: int = 10) -> jax.Array:

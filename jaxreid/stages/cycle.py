@@ -100,7 +100,8 @@ def phases(settings: Settings, size: tuple[int, int]) -> list[Phase]:
 
     def generators(nets, batch, memo, key):
         k_a, k_b, k_g, k_f, k_fg, k_gf = jax.random.split(key, 6)
-        a, b = _augmented(k_a, batch["a"], size), _augmented(k_b, batch["b"], size)
+        a = augment.crop_and_flip(k_a, batch["a"], size)
+        b = augment.crop_and_flip(k_b, batch["b"], size)
 
         def translate(name, images, key) -> Any:
             variables = {"params": nets[name].params}
@@ -213,7 +214,7 @@ def _train_group(directory, styles, pairs, draws, settings, epoch, seed, every) 
     init, step = program(settings, size, epoch)
     key = jax.random.key(seed)
     keys = jnp.stack([jax.random.fold_in(jax.random.fold_in(key, a), b) for a, b in pairs])
-    loaded = {c: s.resized(_larger(size, settings.margin)) for c, s in styles.items()}
+    loaded = {c: s.resized(augment.larger(size, settings.margin)) for c, s in styles.items()}
 
     def batch(index: int) -> dict[str, np.ndarray]:
         rows = [draws[pair](index) for pair in pairs]
@@ -279,15 +280,6 @@ def _networks(settings: Settings) -> tuple[ResnetGenerator, PatchGAN]:
         settings.width, settings.blocks, settings.halvings, dropout=settings.dropout
     )
     return generator, PatchGAN(settings.width, settings.patch_layers)
-
-
-def _augmented(key: jax.Array, images: jax.Array, size: tuple[int, int]) -> jax.Array:
-    k_crop, k_flip = jax.random.split(key)
-    return augment.flip(k_flip, augment.random_crop(k_crop, augment.to_float(images), size))
-
-
-def _larger(size: tuple[int, int], margin: float) -> tuple[int, int]:
-    return round(size[0] * (1 + margin)), round(size[1] * (1 + margin))
 
 
 def _sample(directory, state, step, styles, pairs, settings) -> None:
