@@ -66,7 +66,7 @@ def run_arm(
 
     determined_by = {
         "reid": asdict(settings),
-        "loss": getattr(loss, "keywords", {}),
+        "loss": {"name": getattr(loss, "func", loss).__name__, **getattr(loss, "keywords", {})},
         "seed": seed,
         "data": data.made_by,
         "size": list(data.train.size),

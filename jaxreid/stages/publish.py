@@ -3,6 +3,7 @@
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -92,13 +93,13 @@ def _counts(data: Sets) -> dict[str, dict[str, int]]:
 
 def _curves(workdir: Path) -> list[str]:
     drawn = []
-    for path in sorted(workdir.glob("**/metrics.jsonl")):
-        lines = read_lines(path)
+    # Unlike pathlib's, this glob follows the links of shared stages.
+    for name in sorted(glob("**/metrics.jsonl", root_dir=workdir, recursive=True)):
+        lines = read_lines(workdir / name)
         names = dict.fromkeys(name for line in lines for name in line if name != "step")
         points = {n: [(line["step"], line[n]) for line in lines if n in line] for n in names}
         series = {n: tuple(np.array(p).T) for n, p in points.items()}
-        title = str(path.parent.relative_to(workdir))
-        drawn.append(charts.line_chart(series, title, "step", "loss"))
+        drawn.append(charts.line_chart(series, str(Path(name).parent), "step", "loss"))
     return drawn
 
 

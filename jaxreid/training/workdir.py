@@ -1,10 +1,14 @@
-"""Stages on disk: done once, continued after a kill, refused when made by other settings."""
+"""Stages on disk: done once, continued after a kill, refused when made by other settings.
+
+Runs below a directory that was marked by ``share`` take finished stages over from one another.
+"""
 
 import hashlib
 import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +17,19 @@ class WorkdirError(RuntimeError):
     """The work directory cannot be used; the message says why and how to mend it."""
 
 
+_SHARED = "shared.json"
+
+
 def run_once(directory: Path, settings: Mapping[str, Any], make: Callable[[], object]) -> str:
     """Runs ``make`` unless ``directory`` says that it was completed with the same settings.
 
     ``settings.json`` is written before, ``done.json`` after ``make``: a directory with the first
     alone is continued. ``make`` itself must be able to continue, and must leave nothing
     half-written that it would trust the next time.
+
+    Below a root marked by ``share``, a ``directory`` that does not exist yet becomes a link to a
+    finished stage of the same name and settings, if there is one. Stages only read what others
+    have finished, so nobody writes through the link.
 
     Args:
         directory: the stage's own directory, created if needed.
@@ -33,6 +44,7 @@ def run_once(directory: Path, settings: Mapping[str, Any], make: Callable[[], ob
         WorkdirError: if the directory was made with other settings; names the first that differ.
     """
     settings = json.loads(json.dumps(settings))
+    _take_over(directory, settings)
     refuse_others(directory, settings)
     if not (directory / "done.json").exists():
         directory.mkdir(parents=True, exist_ok=True)
@@ -40,6 +52,31 @@ def run_once(directory: Path, settings: Mapping[str, Any], make: Callable[[], ob
         make()
         write_json(directory / "done.json", settings)
     return fingerprint(settings)
+
+
+def share(root: Path) -> None:
+    """Marks ``root``: runs below it share their finished stages (see ``run_once``)."""
+    root.mkdir(parents=True, exist_ok=True)
+    write_json(root / _SHARED, {"shared": True})
+
+
+def _take_over(directory: Path, settings: Mapping[str, Any]) -> None:
+    """Links ``directory`` to a finished stage of equal name and settings, where runs share them."""
+    if directory.is_symlink() and not directory.exists():
+        directory.unlink()  # the stage behind it was deleted
+    home = directory.parent.resolve()
+    roots = [above for above in (home, *home.parents) if (above / _SHARED).exists()]
+    if directory.exists() or not roots:
+        return
+    for done in sorted(roots[-1].rglob("done.json")):  # the outermost root; links are not followed
+        stage = done.parent
+        if stage.name == directory.name and json.loads(done.read_text()) == settings:
+            directory.parent.mkdir(parents=True, exist_ok=True)
+            # Where the file system knows no links, or another process was faster: as if unshared.
+            with suppress(OSError):
+                directory.symlink_to(os.path.relpath(stage, home), target_is_directory=True)
+                print(f"{directory.name}: taken from {stage}, which has the same settings")
+            return
 
 
 def refuse_others(directory: Path, settings: Mapping[str, Any]) -> None:

@@ -1,11 +1,12 @@
 """Stages on disk: once, continued, refused."""
 
 import json
+import shutil
 
 import pytest
 
 from jaxreid.training import WorkdirError, run_once
-from jaxreid.training.workdir import probe
+from jaxreid.training.workdir import probe, share
 
 
 def test_a_stage_runs_once_and_is_continued_after_a_crash(tmp_path):
@@ -48,3 +49,99 @@ def test_a_place_that_cannot_be_written_is_found_out_at_once(tmp_path):
     (tmp_path / "file").write_text("not a directory")
     with pytest.raises(WorkdirError, match="cannot be written.*--workdir"):
         probe(tmp_path / "file" / "run")
+
+
+def runs_of(root):
+    """``stage(path, settings)`` makes the stage or not; ``calls`` lists what was made."""
+    calls = []
+
+    def stage(path, settings):
+        def make():
+            calls.append(path)
+            (root / path / "result.txt").write_text(path)
+
+        return run_once(root / path, settings, make)
+
+    return stage, calls
+
+
+def test_a_finished_stage_is_taken_from_another_run(tmp_path, capsys):
+    share(tmp_path)
+    stage, calls = runs_of(tmp_path)
+    first = stage("a/generated/c1_to_c2", {"s": (1, 2)})
+    second = stage("deeper/b/generated/c1_to_c2", {"s": [1, 2]})
+    assert calls == ["a/generated/c1_to_c2"] and first == second
+    link = tmp_path / "deeper/b/generated/c1_to_c2"
+    assert link.readlink().as_posix() == "../../../a/generated/c1_to_c2"
+    assert (link / "result.txt").read_text() == "a/generated/c1_to_c2"
+    assert capsys.readouterr().out.startswith("c1_to_c2: taken from ")
+    stage("c/generated/c1_to_c2", {"s": [1, 2]})
+    assert (tmp_path / "c/generated/c1_to_c2").readlink().parts[2] == "a"  # no link to a link
+    stage("deeper/b/generated/c1_to_c2", {"s": [1, 2]})
+    assert len(calls) == 1 and capsys.readouterr().out.count("taken from") == 1
+    with pytest.raises(WorkdirError, match="s: "):
+        stage("deeper/b/generated/c1_to_c2", {"s": [1, 3]})
+
+
+def test_only_finished_stages_of_equal_name_and_settings_are_taken(tmp_path):
+    share(tmp_path)
+    stage, calls = runs_of(tmp_path)
+    with pytest.raises(ZeroDivisionError):
+        run_once(tmp_path / "a/gan", {"s": 1}, lambda: 1 / 0)
+    stage("b/gan", {"s": 1})  # unfinished in a
+    stage("c/gan", {"s": 2})  # other settings
+    stage("d/other", {"s": 1})  # another name
+    (tmp_path / "e/gan").mkdir(parents=True)
+    stage("e/gan", {"s": 1})  # begun here already
+    assert calls == ["b/gan", "c/gan", "d/other", "e/gan"]
+    stage("a/gan", {"s": 1})  # continued where it was begun, not replaced
+    assert calls[-1] == "a/gan" and not (tmp_path / "a/gan").is_symlink()
+
+
+def test_nothing_is_taken_without_the_mark(tmp_path):
+    stage, calls = runs_of(tmp_path)
+    stage("a/gan", {"s": 1})
+    share(tmp_path / "marked")
+    stage("marked/gan", {"s": 1})
+    stage("b/gan", {"s": 1})
+    assert calls == ["a/gan", "marked/gan", "b/gan"]
+    share(tmp_path)
+    stage("marked/c/gan", {"s": 1})  # the outermost mark counts
+    assert len(calls) == 3 and (tmp_path / "marked/c/gan").is_symlink()
+
+
+def test_a_link_whose_stage_was_deleted_is_made_anew(tmp_path):
+    share(tmp_path)
+    stage, calls = runs_of(tmp_path)
+    stage("a/gan", {"s": 1})
+    stage("b/gan", {"s": 1})
+    shutil.rmtree(tmp_path / "a")
+    stage("b/gan", {"s": 1})
+    assert calls == ["a/gan", "b/gan"] and not (tmp_path / "b/gan").is_symlink()
+    stage("a/gan", {"s": 1})
+    assert (tmp_path / "a/gan").resolve() == tmp_path / "b/gan"
+
+
+def test_links_hold_when_the_work_directory_is_itself_a_link_and_when_it_moves(tmp_path):
+    (tmp_path / "disk/deep").mkdir(parents=True)
+    (tmp_path / "runs").symlink_to("disk/deep")
+    share(tmp_path / "runs")
+    stage, calls = runs_of(tmp_path)
+    stage("runs/a/gan", {"s": 1})
+    stage("runs/b/gan", {"s": 1})
+    (tmp_path / "disk").rename(tmp_path / "elsewhere")
+    moved = tmp_path / "elsewhere/deep/b/gan/result.txt"
+    assert calls == ["runs/a/gan"] and moved.read_text() == "runs/a/gan"
+
+
+def test_where_links_cannot_be_made_the_stage_is(tmp_path, monkeypatch):
+    share(tmp_path)
+    stage, calls = runs_of(tmp_path)
+    stage("a/gan", {"s": 1})
+
+    def refuse(*_, **__):
+        raise OSError("no links here")
+
+    monkeypatch.setattr("pathlib.Path.symlink_to", refuse)
+    stage("b/gan", {"s": 1})
+    assert calls == ["a/gan", "b/gan"]
