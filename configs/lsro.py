@@ -7,9 +7,8 @@ Command: ``python launch.py --config=configs/lsro.py``, and for the published se
 Published, Market-1501, rank-1 / mAP (trapezoid): baseline 73.69 / 51.48, LSRO with 24,000 generated
 images 78.06 / 56.23, from ImageNet weights (``--config.reid.pretrained=...``).
 
-Scale ``paper`` differs from the paper in two things: images are shifted by up to 16 pixels at
-224x224 where the paper crops 224x224 from 256x256, and every step has 22 real and 42 generated
-images where the paper draws 64 from both together, in that ratio on average.
+Scale ``paper`` differs from the paper in one thing: every step has 22 real and 42 generated images
+where the paper draws 64 from both together, in that ratio on average.
 """
 
 from ml_collections import ConfigDict
@@ -47,7 +46,7 @@ def get_config(scale: str = "demo") -> ConfigDict:
         reid.update(
             {"head": "direct_lsro", "batch": 22, "generated_batch": 42, "epochs": 50}
             | {"rate": 0.002, "head_rate": 0.02, "decay_every": 40, "weight_decay": 1e-4}
-            | {"crop": "pad", "pad": 16}
+            | {"crop": "larger", "pad": 16}
         )
     blocks = {"every": common.every(scale), "data": data, "reid": reid}
     return ConfigDict(

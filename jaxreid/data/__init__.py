@@ -7,7 +7,7 @@ TFDS is imported when records are written or read, not before. The synthetic wor
 from jaxreid.data.layouts import LAYOUTS, Layout
 from jaxreid.data.record import Record, generated
 from jaxreid.data.records import write_generated
-from jaxreid.data.sampling import Plan, pk, prefetch, shuffled, stream, unpaired
+from jaxreid.data.sampling import Plan, companions, pk, prefetch, shuffled, stream, unpaired
 from jaxreid.data.scanning import Entry, scan
 from jaxreid.data.splits import Split, held_out, labels, load, prepare
 
@@ -18,6 +18,7 @@ __all__ = [
     "Plan",
     "Record",
     "Split",
+    "companions",
     "generated",
     "held_out",
     "labels",

@@ -5,7 +5,7 @@ never stopped. Every host computes the same plan and may load only its part of t
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -138,6 +138,60 @@ def unpaired(n_a: int, n_b: int, batch: int, seed: Seed) -> Plan[tuple[np.ndarra
         return first(step), rng.integers(n_b, size=batch)
 
     return Plan(rows, max(n_a, n_b) // batch)
+
+
+def companions(
+    real: Plan[np.ndarray],
+    names: Sequence[str],
+    made: tuple[Sequence[str], np.ndarray],
+    groups: Sequence[Sequence[int]],
+    *,
+    each: int,
+    steps: int,
+    seed: Seed,
+) -> Callable[[int], np.ndarray]:
+    """Generated pictures that accompany the very real pictures they were made from.
+
+    Args:
+        real: plan of the real pictures.
+        names: of the real pictures.
+        made: of the generated pictures the name they were made from, and int ``[m]`` styles.
+        groups: styles to draw from; group g joins at step ``steps * g / len(groups)``.
+        each: generated pictures per real one; their styles differ while there are enough.
+        steps: of the whole run.
+        seed: of the draws.
+
+    Returns:
+        Step to int64 ``[each * batch]`` rows of generated pictures: one for every real picture, in
+        their order, then the next for every one.
+
+    Raises:
+        ValueError: a real picture has none in a style of the first group.
+    """
+    sources, styles = made
+    starts = [-(-steps * g // len(groups)) for g in range(len(groups))]
+    rows_of: list[dict[str, list[int]]] = []
+    for g in range(len(groups)):
+        active = {style for group in groups[: g + 1] for style in group}
+        found: dict[str, list[int]] = {}
+        for row in np.flatnonzero(np.isin(styles, list(active))).tolist():
+            found.setdefault(sources[row], []).append(row)
+        rows_of.append(found)
+    lonely = [name for name in names if name not in rows_of[0]]
+    if lonely:
+        raise ValueError(
+            f"{len(lonely)} of {len(names)} real pictures have no generated one in the styles "
+            f"{sorted(groups[0])}, the first is {lonely[0]}: name more styles in the first group"
+        )
+
+    def rows(step: int) -> np.ndarray:
+        rng = np.random.default_rng((*_tuple(seed), step))
+        found = rows_of[int(np.searchsorted(starts, step, side="right")) - 1]
+        own = [found[names[int(row)]] for row in real(step)]
+        chosen = [np.resize(rng.permutation(fakes), each) for fakes in own]
+        return np.stack(chosen, axis=1).reshape(-1)
+
+    return rows
 
 
 def prefetch(

@@ -1,7 +1,9 @@
 """One arm of an experiment: train a re-ID network, embed query and gallery, score."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +25,24 @@ class Arm(NamedTuple):
     gallery: Embedded
 
 
+class Trained(NamedTuple):
+    """The network of an arm.
+
+    Attributes:
+        name: of the arm.
+        directory: of the arm.
+        model: reads the network, when something is left to embed.
+        batch: images per call when embedding.
+        made_by: fingerprint of all that made it.
+    """
+
+    name: str
+    directory: Path
+    model: Callable[[], reid.Model]
+    batch: int
+    made_by: str
+
+
 def run_arm(
     workdir: Path,
     data: Sets,
@@ -33,52 +53,83 @@ def run_arm(
     every: Every,
     loss: reid.ReidLoss = reid.identity_loss,
     generated: Generated | None = None,
+    extras: reid.Extras = reid.PLAIN,
 ) -> Arm:
-    """Trains and scores one arm below ``workdir``, once; a finished arm is read back.
+    """Trains and scores one arm below ``workdir``, once; see ``train`` and ``score``."""
+    common = {"seed": seed, "every": every, "loss": loss, "generated": generated}
+    return score(train(workdir, data, name, settings, **common, extras=extras), data)
+
+
+def train(
+    workdir: Path,
+    data: Sets,
+    name: str,
+    settings: reid.Settings,
+    *,
+    seed: int,
+    every: Every,
+    loss: reid.ReidLoss = reid.identity_loss,
+    generated: Generated | None = None,
+    extras: reid.Extras = reid.PLAIN,
+) -> Trained:
+    """Trains the network of one arm below ``workdir``, once.
 
     Args:
         workdir: of the whole run.
-        data: training, query and gallery images.
+        data: training images.
         name: of the arm; its directory is ``reid_<name>``.
         settings: of the re-ID network.
         seed: of the arm.
         every: how often to log and save.
-        loss: see ``reid.train``; the keywords of a ``functools.partial`` are part of the arm's
-            settings.
+        loss: see ``reid.train``; its name and the keywords of a ``functools.partial`` are part of
+            the arm's settings.
         generated: see ``reid.train``.
+        extras: see ``reid.train``.
     """
     directory = workdir / f"reid_{name}"
-    tests = {"query": data.query, "gallery": data.gallery}
-
-    def make() -> None:
-        model = reid.train(
-            directory,
-            data.train,
-            settings,
-            seed=seed,
-            every=every,
-            loss=loss,
-            generated=generated.split if generated else None,
-        )
-        for split_name, split in tests.items():
-            embedded = reid.embed(model, split, settings.batch)
-            np.save(directory / f"{split_name}.npy", embedded.embeddings)
-
+    fakes = generated.split if generated else None
+    given = {"seed": seed, "every": every, "loss": loss, "generated": fakes, "extras": extras}
+    # Called again, a finished training only reads its last checkpoint.
+    model = cache(partial(reid.train, directory, data.train, settings, **given))
     determined_by = {
         "reid": asdict(settings),
         "loss": {"name": getattr(loss, "func", loss).__name__, **getattr(loss, "keywords", {})},
+        "extras": asdict(extras),
         "seed": seed,
         "data": data.made_by,
         "size": list(data.train.size),
         "generated": generated.made_by if generated else "",
         "pretrained": _checksum(settings.pretrained),
     }
-    run_once(directory, determined_by, make)
+    made_by = run_once(directory, determined_by, model)
+    return Trained(name, directory, model, settings.batch, made_by)
+
+
+def score(trained: Trained, data: Sets, view: str = "") -> Arm:
+    """Embeds and scores query and gallery, once.
+
+    Args:
+        trained: the network.
+        data: query and gallery.
+        view: tells these from other query and gallery images that the same network is tested on;
+            part of the name of the arm.
+    """
+    suffix = f"_{view}" if view else ""
+    directory = trained.directory / f"test{suffix}"
+    tests = {"query": data.query, "gallery": data.gallery}
+
+    def make() -> None:
+        for name, split in tests.items():
+            embedded = reid.embed(trained.model(), split, trained.batch)
+            np.save(directory / f"{name}.npy", embedded.embeddings)
+
+    run_once(directory, {"model": trained.made_by, "data": data.made_by}, make)
     query, gallery = (
-        Embedded(np.load(directory / f"{split_name}.npy"), split.pids, split.cameras)
-        for split_name, split in tests.items()
+        Embedded(np.load(directory / f"{name}.npy"), split.pids, split.cameras)
+        for name, split in tests.items()
     )
-    return Arm(name, directory, evaluate(query, gallery), query, gallery)
+    scores = evaluate(query, gallery)
+    return Arm(trained.name + suffix, trained.directory, scores, query, gallery)
 
 
 def _checksum(path: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from jaxreid import losses
-from jaxreid.data import Split, augment, labels, prefetch, shuffled, stream
+from jaxreid.data import Plan, Split, augment, companions, pk, prefetch, shuffled, stream
 from jaxreid.evaluation import Embedded
 from jaxreid.nets.convert import load_pretrained
 from jaxreid.nets.efficientnet import EfficientNetLite0
@@ -42,13 +42,20 @@ class Settings:
         head: a name in ``nets.heads.HEADS``; ``midlevel`` needs depth 34 or more.
         pretrained: path of backbone weights (``.pth``, ``.safetensors``, ``.npz``), or empty.
         batch: real images per step.
-        generated_batch: generated images per step, where there are any.
-        epochs: passes over the real images.
-        rate: learning rate of the backbone; SGD, Nesterov momentum 0.9.
+        images_per_identity: of every identity in a batch, for triplets; 0 draws images whoever
+            they show.
+        generated_batch: generated images per step, where there are any; a multiple of ``batch``
+            where each accompanies the real image it was made from.
+        epochs: as many steps as pass over the real images once.
+        optimiser: ``sgd`` (Nesterov momentum 0.9) or ``adam`` (betas 0.9 and 0.999).
+        rate: learning rate of the backbone.
         head_rate: learning rate of the head.
         decay_every: epochs after which both fall to a tenth.
         weight_decay: on every parameter, coupled.
-        crop: ``resized`` (CamStyle) or ``pad`` (``pad`` pixels of black, then a random crop).
+        crop: before the random crop, images get ``pad`` pixels of black on every side (``pad``), or
+            are loaded that much larger (``larger``: LSRO, 256 to 224), or are enlarged by an
+            eighth, every other one (``translated``: Random2DTranslation); ``resized`` is CamStyle's
+            crop of random area.
         pad: see ``crop``.
         erasing: probability of random erasing, 0 for none.
         jitter: strength of colour jitter, 0 for none.
@@ -63,8 +70,10 @@ class Settings:
     head: str
     pretrained: str
     batch: int
+    images_per_identity: int
     generated_batch: int
     epochs: int
+    optimiser: str
     rate: float
     head_rate: float
     decay_every: int
@@ -81,7 +90,8 @@ class Settings:
             "ibn": tuple(IBN_STAGES),
             "stem": ("imagenet", "small"),
             "head": tuple(HEADS),
-            "crop": ("resized", "pad"),
+            "crop": ("pad", "larger", "translated", "resized"),
+            "optimiser": ("sgd", "adam"),
             "depth": tuple(STAGES),
             "last_stride": (1, 2),
         }.items():
@@ -89,6 +99,16 @@ class Settings:
                 raise ValueError(f"reid.{name} is {getattr(self, name)!r}; choose one of {known}")
         if self.head == "midlevel" and (self.backbone, self.depth > 18) != ("resnet", True):
             raise ValueError("reid.head 'midlevel' needs a ResNet with reid.depth 34 or more")
+        if self.images_per_identity and self.batch % self.images_per_identity:
+            raise ValueError(
+                f"reid.batch is {self.batch}, no multiple of reid.images_per_identity, "
+                f"{self.images_per_identity}: a batch holds as many images of every identity"
+            )
+
+    @property
+    def identities(self) -> int:
+        """Identities in a batch that holds ``images_per_identity`` of each."""
+        return self.batch // self.images_per_identity
 
 
 def require(settings: Settings, data: Sets) -> None:
@@ -106,6 +126,11 @@ def require(settings: Settings, data: Sets) -> None:
         raise ValueError(f"the training split holds {identities} identity; at least 2 are needed")
     require_batch("reid.batch", settings.batch, images)
     require_batch("reid.generated_batch", settings.generated_batch)
+    if settings.images_per_identity and settings.identities > identities:
+        raise ValueError(
+            f"reid.batch / reid.images_per_identity is {settings.identities}, but the training "
+            f"split has {identities} identities: lower reid.batch"
+        )
     net, size = build(settings, identities), data.train.size
     try:
         shapes = jax.eval_shape(lambda: initial(net, jax.random.key(0), size))
@@ -129,6 +154,25 @@ def identity_loss(forward: Forward, stats: Any, batch, key: jax.Array) -> tuple[
     return {"identity": losses.cross_entropy(outputs["logits"], targets).mean()}, stats
 
 
+@dataclass(frozen=True)
+class Extras:
+    """What an arm trains with beside real images, as far as it decides the result.
+
+    Attributes:
+        companions: given, a step's generated images are made from its real ones: of each real image
+            ``generated_batch / batch``, drawn among these groups of styles. Group g joins when
+            ``g / len(companions)`` of the steps are done. Without, generated images are a stream of
+            their own that runs on over epochs.
+        classes: logits beyond the identities.
+    """
+
+    companions: tuple[tuple[int, ...], ...] = ()
+    classes: int = 0
+
+
+PLAIN = Extras()
+
+
 def train(
     directory: Path,
     real: Split,
@@ -138,6 +182,7 @@ def train(
     every: Every,
     loss: ReidLoss = identity_loss,
     generated: Split | None = None,
+    extras: Extras = PLAIN,
 ) -> Model:
     """Trains a re-ID network.
 
@@ -149,25 +194,32 @@ def train(
         every: how often to log and save.
         loss: ``loss(forward, stats, batch, key) -> (terms, stats)``; the sum of terms is
             minimised. ``forward(stats, images, key)`` runs the network in training mode.
-            ``batch`` has ``image`` and ``label``, and from ``generated`` the same two with the
-            prefix ``generated_``; images are augmented floats.
-        generated: images made from ``real``, of the same identities; a stream of its own that
-            runs on over epochs.
+            ``batch`` has ``image`` and ``label``, from ``generated`` the same two with the
+            prefix ``generated_``, and ``epoch``, a scalar; images are augmented floats.
+        generated: images made from ``real``, of the same identities or of nobody.
+        extras: see ``Extras``.
+
+    Raises:
+        ValueError: a real image has no companion among the first group of styles, or
+            ``generated_batch`` is no multiple of ``batch`` where it has to be.
     """
-    plan = shuffled(len(real), settings.batch, seed)
-    net, tx, step = program(settings, len(np.unique(real.pids)), plan.steps_per_epoch, loss)
-    sources = {"": (real, labels(real.pids), plan)}
+    plan = _plan(real, settings, seed)
+    steps = plan.steps_per_epoch * settings.epochs
+    classes = len(np.unique(real.pids)) + extras.classes
+    net, tx, step = program(settings, classes, plan.steps_per_epoch, loss)
+    sources: dict[str, tuple[Split, Callable[[int], np.ndarray]]]
+    sources = {"": (_loaded(real, settings), plan)}
     if generated is not None:
-        identities = np.searchsorted(np.unique(real.pids), generated.pids)
-        draws = stream(len(generated), settings.generated_batch, (seed, 1))
-        sources["generated_"] = (generated, identities, draws)
+        draw = _beside(plan, real, generated, settings, extras.companions, steps, seed)
+        sources["generated_"] = _loaded(generated, settings), draw
+    people = np.unique(real.pids)
 
     def batch(step: int) -> dict[str, np.ndarray]:
         arrays = {}
-        for prefix, (split, identities, draw) in sources.items():
+        for prefix, (split, draw) in sources.items():
             rows = draw(step)
             arrays[prefix + "image"] = split.images(rows)
-            arrays[prefix + "label"] = identities[rows].astype(np.int32)
+            arrays[prefix + "label"] = np.searchsorted(people, split.pids[rows]).astype(np.int32)
         return arrays
 
     def init() -> State:
@@ -182,7 +234,7 @@ def train(
         init,
         step,
         lambda start, stop: prefetch(batch, start, stop),
-        steps=plan.steps_per_epoch * settings.epochs,
+        steps=steps,
         directory=directory,
         every=every,
     )
@@ -190,12 +242,44 @@ def train(
     return Model(net, {"params": trained.params, "batch_stats": trained.stats})
 
 
+def _plan(real: Split, settings: Settings, seed: int) -> Plan[np.ndarray]:
+    if settings.images_per_identity:
+        return pk(real.pids, settings.identities, settings.images_per_identity, seed)
+    return shuffled(len(real), settings.batch, seed)
+
+
+def _beside(plan, real, generated, settings, groups, steps, seed) -> Callable[[int], np.ndarray]:
+    if not groups:
+        return stream(len(generated), settings.generated_batch, (seed, 1))
+    each, rest = divmod(settings.generated_batch, settings.batch)
+    if rest or not each:
+        raise ValueError(
+            f"reid.generated_batch is {settings.generated_batch}, reid.batch {settings.batch}: "
+            "every real image takes as many generated ones with it, so make the first a multiple"
+        )
+    return companions(
+        plan,
+        real.names,
+        (generated.sources, generated.styles),
+        groups,
+        each=each,
+        steps=steps,
+        seed=(seed, 1),
+    )
+
+
+def _loaded(split: Split, settings: Settings) -> Split:
+    if settings.crop != "larger":
+        return split
+    return split.resized((split.size[0] + 2 * settings.pad, split.size[1] + 2 * settings.pad))
+
+
 @cache
-def program(settings: Settings, identities: int, steps_per_epoch: int, loss: ReidLoss):
+def program(settings: Settings, classes: int, steps_per_epoch: int, loss: ReidLoss):
     """Network, optimisers and ``step(state, batch)``; equal arguments share one program."""
-    net = build(settings, identities)
+    net = build(settings, classes)
     tx = {"reid": optimiser(settings, steps_per_epoch)}
-    return net, tx, alternate([phase(net, loss, settings)], tx)
+    return net, tx, alternate([phase(net, loss, settings, steps_per_epoch)], tx)
 
 
 @partial(jax.jit, static_argnums=(0, 2))
@@ -210,23 +294,23 @@ def _embed(net: ReID, variables, images: jax.Array) -> jax.Array:
     return outputs["test"]
 
 
-def build(settings: Settings, identities: int) -> ReID:
-    """The network of ``settings`` for a number of training identities."""
+def build(settings: Settings, classes: int) -> ReID:
+    """The network of ``settings`` for a number of classes."""
     if settings.backbone == "resnet":
         backbone = ResNet(
             settings.depth, settings.width, settings.last_stride, settings.stem, settings.ibn
         )
     else:
         backbone = EfficientNetLite0()
-    return ReID(backbone, HEADS[settings.head](identities))
+    return ReID(backbone, HEADS[settings.head](classes))
 
 
-def phase(net: ReID, loss: ReidLoss, settings: Settings) -> Phase:
+def phase(net: ReID, loss: ReidLoss, settings: Settings, steps_per_epoch: int) -> Phase:
     """Re-ID training as one phase: augment, run ``loss``, sum its terms."""
 
     def turn(nets, batch, memo, key):
         k_loss, k_augment = jax.random.split(key)
-        ready = dict(batch)
+        ready = dict(batch) | {"epoch": memo["step"] // steps_per_epoch}
         for i, name in enumerate(n for n in sorted(batch) if n.endswith("image")):
             ready[name] = augmented(jax.random.fold_in(k_augment, i), batch[name], settings)
 
@@ -251,6 +335,11 @@ def augmented(key: jax.Array, images: jax.Array, settings: Settings) -> jax.Arra
         x = augment.colour_jitter(k_jitter, x, settings.jitter)
     if settings.crop == "resized":
         x = augment.resized_crop(k_crop, x)
+    elif settings.crop == "translated":
+        x = augment.random_translation(k_crop, x)
+    elif settings.crop == "larger":
+        sides = (x.shape[1] - 2 * settings.pad, x.shape[2] - 2 * settings.pad)
+        x = augment.random_crop(k_crop, x, sides)
     elif settings.pad:
         x = augment.pad_crop(k_crop, x, settings.pad)
     x = augment.flip(k_flip, x)
@@ -260,21 +349,23 @@ def augmented(key: jax.Array, images: jax.Array, settings: Settings) -> jax.Arra
 
 
 def optimiser(settings: Settings, steps_per_epoch: int) -> optax.GradientTransformation:
-    """SGD with Nesterov momentum, the head at its own rate, both x 0.1 every ``decay_every``."""
+    """SGD or Adam, the head at its own rate, both x 0.1 every ``decay_every`` epochs."""
 
-    def sgd(rate: float) -> optax.GradientTransformation:
+    def descend(rate: float) -> optax.GradientTransformation:
         boundaries = range(settings.decay_every, settings.epochs, settings.decay_every)
         falls = optax.piecewise_constant_schedule(
             rate, {epoch * steps_per_epoch: 0.1 for epoch in boundaries}
         )
         return optax.chain(
             optax.add_decayed_weights(settings.weight_decay),
-            optax.sgd(falls, momentum=0.9, nesterov=True),
+            optax.adam(falls)
+            if settings.optimiser == "adam"
+            else optax.sgd(falls, momentum=0.9, nesterov=True),
         )
 
     parts: dict[Hashable, optax.GradientTransformation] = {
-        "backbone": sgd(settings.rate),
-        "head": sgd(settings.head_rate),
+        "backbone": descend(settings.rate),
+        "head": descend(settings.head_rate),
     }
 
     def part(params):

@@ -86,3 +86,16 @@ def test_colour_jitter_is_one_gain_per_image_and_channel():
     np.testing.assert_allclose(gain, np.broadcast_to(gain[:, :1, :1], gain.shape), rtol=2e-3)
     assert 0.15 < np.log(gain[:, 0, 0]).std() < 0.25
     np.testing.assert_allclose(augment.colour_jitter(KEY, images, 0.0), images, atol=1e-6)
+
+
+def test_random_translation_enlarges_every_other_image_by_an_eighth():
+    images = ramp(400, 16, 8)
+    out = np.asarray(augment.random_translation(KEY, images))
+    kept = (out == np.asarray(images)).all((1, 2, 3))
+    assert 0.4 < kept.mean() < 0.6
+    # On a ramp, an enlarged image is the ramp with 8/9 of its slope, away from the borders.
+    inner = out[~kept][:, 2:-2, 2:-2, 0]
+    np.testing.assert_allclose(np.diff(inner, axis=2), 8 / 9, atol=1e-3)
+    np.testing.assert_allclose(np.diff(inner, axis=1), 8 * 8 / 9, atol=1e-3)
+    # 16 rows become 18, of which 16 are kept: the window starts at row 0, 1 or 2.
+    assert len(np.unique(inner[:, 0, 0].round(2))) == 3 * 2

@@ -3,7 +3,7 @@ import threading
 import numpy as np
 import pytest
 
-from jaxreid.data import pk, prefetch, shuffled, stream, unpaired
+from jaxreid.data import companions, pk, prefetch, shuffled, stream, unpaired
 
 
 def test_shuffled_is_the_permutation_of_seed_and_epoch():
@@ -110,3 +110,38 @@ def test_closing_prefetch_leaves_no_thread_behind():
     next(batches)
     batches.close()
     assert not [thread for thread in threading.enumerate() if "prefetch" in thread.name]
+
+
+NAMES = tuple(f"real_{i}.png" for i in range(6))
+MADE = ([n for n in NAMES for _ in range(4)], np.tile(np.arange(4), 6))  # 4 styles of each
+
+
+@pytest.mark.parametrize("each", [1, 2, 6])
+def test_companions_are_made_from_the_very_pictures_of_the_step(each):
+    real = shuffled(6, 3, 0)
+    draw = companions(real, NAMES, MADE, [(0, 1), (2, 3)], each=each, steps=10, seed=2)
+    for step in range(10):
+        rows = draw(step)
+        assert rows.shape == (3 * each,)
+        sources = [NAMES.index(MADE[0][row]) for row in rows]
+        assert sources == real(step).tolist() * each
+        styles = MADE[1][rows].reshape(each, 3)
+        active = 2 if step < 5 else 4
+        assert styles.max() < active
+        assert all(len(set(column)) == min(each, active) for column in styles.T)
+
+
+def test_companions_draw_every_active_style_alike():
+    real = shuffled(6, 6, 0)
+    draw = companions(real, NAMES, MADE, [(0, 2), (1,)], each=1, steps=2000, seed=0)
+    early, late = (
+        np.concatenate([MADE[1][draw(s)] for s in r]) for r in (range(200), range(1000, 1200))
+    )
+    assert np.allclose(np.bincount(early, minlength=4) / 1200, [0.5, 0, 0.5, 0], atol=0.05)
+    assert np.allclose(np.bincount(late, minlength=4) / 1200, [1 / 3, 1 / 3, 1 / 3, 0], atol=0.05)
+
+
+def test_a_picture_without_companion_is_named():
+    made = (MADE[0][4:], MADE[1][4:])
+    with pytest.raises(ValueError, match=r"1 of 6 real .* \[0, 1\], the first is real_0.png"):
+        companions(shuffled(6, 3, 0), NAMES, made, [(0, 1)], each=1, steps=10, seed=2)

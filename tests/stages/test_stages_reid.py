@@ -1,0 +1,131 @@
+"""Re-ID training: whom a batch holds, what accompanies it, how rates fall."""
+
+import json
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from configs import common
+from jaxreid import losses
+from jaxreid.stages import generate, reid, sets
+from jaxreid.stages.arms import score, train
+from jaxreid.training import Every
+
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+EVERY = Every(log=1, save=100, sample=100)
+SETTINGS = reid.Settings(**common.reid("tiny").to_dict() | {"epochs": 1})
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    settings = sets.Settings(**common.data("tiny").to_dict())
+    return sets.prepare(tmp_path_factory.mktemp("data"), settings)
+
+
+@pytest.fixture(scope="module")
+def fakes(data, tmp_path_factory):
+    return generate.every_camera(tmp_path_factory.mktemp("fakes"), data, data.truth)
+
+
+def observing(forward, stats, batch, key):
+    """Cross-entropy, and constants that tell what the batch held."""
+    outputs, stats = forward(stats, batch["image"], key)
+    targets = losses.smooth_labels(batch["label"], outputs["logits"].shape[-1])
+    seen = {
+        "images": len(batch["image"]),
+        "people": (jnp.diff(jnp.sort(batch["label"])) > 0).sum() + 1,
+        "classes": outputs["logits"].shape[-1],
+        "epoch": batch["epoch"],
+        "height": batch["image"].shape[1],
+    }
+    if "generated_label" in batch:
+        tiled = jnp.resize(batch["label"], batch["generated_label"].shape)
+        seen["same"] = (tiled == batch["generated_label"]).mean()
+    terms = {"identity": losses.cross_entropy(outputs["logits"], targets).mean()}
+    return terms | {name: jnp.float32(value) for name, value in seen.items()}, stats
+
+
+def observed(directory, data, settings, **given):
+    reid.train(directory, data.train, settings, seed=0, every=EVERY, loss=observing, **given)
+    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_batch_of_people_has_as_many_images_of_each(tmp_path, data):
+    lines = observed(tmp_path, data, replace(SETTINGS, images_per_identity=4, epochs=2))
+    assert {line["people"] for line in lines} == {2.0} and {line["images"] for line in lines} == {
+        8.0
+    }
+    assert [line["epoch"] for line in lines] == sorted(4 * [0.0] + 4 * [1.0])
+
+
+def test_companions_come_from_the_real_images_of_the_step(tmp_path, data, fakes):
+    settings = replace(SETTINGS, generated_batch=16)
+    cameras = tuple(sorted(set(data.train.cameras.tolist())))
+    beside = {"generated": fakes.split, "extras": reid.Extras(companions=(cameras,))}
+    assert {line["same"] for line in observed(tmp_path / "a", data, settings, **beside)} == {1.0}
+    apart = observed(tmp_path / "b", data, settings, generated=fakes.split)
+    assert np.mean([line["same"] for line in apart]) < 0.6
+    with pytest.raises(ValueError, match=r"generated_batch is 3, reid.batch 8"):
+        observed(tmp_path / "c", data, SETTINGS, **beside)
+
+
+def test_more_logits_and_larger_images_when_asked_for(tmp_path, data):
+    settings = replace(SETTINGS, crop="larger", pad=4)
+    lines = observed(tmp_path, data, settings, extras=reid.Extras(classes=2))
+    identities = len(np.unique(data.train.pids))
+    assert lines[0]["classes"] == identities + 2 and lines[0]["height"] == data.train.size[0]
+
+
+def test_adam_is_coupled_with_weight_decay():
+    settings = replace(
+        SETTINGS,
+        optimiser="adam",
+        rate=1e-3,
+        head_rate=1e-2,
+        weight_decay=0.1,
+        epochs=4,
+        decay_every=2,
+    )
+    tx = reid.optimiser(settings, steps_per_epoch=1)
+    params = {"backbone": {"w": jnp.float32(3.0)}, "head": {"w": jnp.float32(-2.0)}}
+    state, sizes = tx.init(params), []
+    for _ in range(4):
+        # No gradient: the decay alone is what Adam normalises, so steps are one rate long.
+        updates, state = tx.update(jax.tree.map(jnp.zeros_like, params), state, params)
+        params = optax.apply_updates(params, updates)
+        sizes.append([float(updates[part]["w"]) for part in ("backbone", "head")])
+    expected = [[-1e-3, 1e-2]] * 2 + [[-1e-4, 1e-3]] * 2
+    np.testing.assert_allclose(sizes, expected, rtol=1e-3)
+
+
+def test_one_network_is_scored_on_several_views(tmp_path, data):
+    trained = train(tmp_path, data, "net", SETTINGS, seed=0, every=EVERY)
+    plain = score(trained, data)
+    swapped = data._replace(query=data.gallery, gallery=data.query, made_by="swapped")
+    other = score(trained, swapped, "swapped")
+    assert (plain.name, other.name) == ("net", "net_swapped")
+    np.testing.assert_array_equal(plain.query.embeddings, other.gallery.embeddings)
+    np.testing.assert_array_equal(plain.gallery.embeddings, other.query.embeddings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images_per_identity": 3}, "reid.batch is 8, no multiple of reid.images_per_identity"),
+        ({"optimiser": "lamb"}, "reid.optimiser is 'lamb'; choose one of"),
+        ({"crop": "middle"}, "reid.crop is 'middle'"),
+    ],
+)
+def test_settings_without_meaning_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(SETTINGS, **changes)
+
+
+def test_more_people_than_there_are_are_refused(data):
+    settings = replace(SETTINGS, batch=32, images_per_identity=1)
+    with pytest.raises(ValueError, match=r"is 32, but the training split has 8 identities"):
+        reid.require(settings, data)
