@@ -34,6 +34,8 @@ class Report:
         arms: Scores by arm as fractions, in the order of the rows; see `jaxreid.report.results`.
         system: The arm whose scores stand large at the top of the page; empty for none.
         spread: Standard deviations over seeds, by arm and score, where known.
+        quality: Scores of generated images as fractions, by set of images; see
+            `jaxreid.report.results.QUALITY`.
         protocol: The evaluation protocol, by field.
         curves: Charts of the training, as `<svg>` from `jaxreid.report.charts`.
         matrices: Charts by camera pair, likewise.
@@ -49,6 +51,7 @@ class Report:
     arms: Arms
     system: str = ""
     spread: Arms = field(default_factory=dict)
+    quality: Arms = field(default_factory=dict)
     protocol: Mapping[str, Any] = field(default_factory=dict)
     curves: Sequence[str] = ()
     matrices: Sequence[str] = ()
@@ -62,8 +65,8 @@ def write(path: str | os.PathLike[str], report: Report) -> None:
     """Writes the page to `path`, atomically; equal reports give equal bytes.
 
     Raises:
-        ValueError: A score or spread is not a fraction, `system` is not an arm, or a figure is not
-            uint8 RGB; the message names it.
+        ValueError: A score, spread or quality is not a fraction, `system` is not an arm, or a
+            figure is not uint8 RGB; the message names it.
     """
     write_atomically(path, page(report).encode())
 
@@ -72,11 +75,13 @@ def page(report: Report) -> str:
     """The whole page as text; see `write`."""
     results.check_arms(report.arms)
     results.check_arms(report.spread)
+    results.check_arms(report.quality)
     if report.system and report.system not in report.arms:
         raise ValueError(f"system {report.system!r} is not among the arms {list(report.arms)}.")
     matrices = [markup.scrolling("Camera pairs", chart) for chart in report.matrices]
     sections = {
         "Scores": _scores(report),
+        "Generated images": _quality(report.quality),
         "Camera pairs": markup.wrapped("matrices", matrices),
         "Training": markup.wrapped("charts", report.curves),
         "Pictures": "".join(markup.figure(*figure) for figure in report.figures),
@@ -187,6 +192,22 @@ def _bars(report: Report) -> list[str]:
         if values:
             charts.append(bar_chart(values, SCORES[key], "percent", spread, report.system))
     return charts
+
+
+def _quality(quality: Arms) -> str:
+    """The judges' table."""
+    if not quality:
+        return ""
+    head, *rows = results.quality_cells(quality)
+    caption = (
+        "Do generated images keep the person and take the style? In percent, on training people "
+        "who were kept from two networks that judge: one names people, one cameras. Found: an "
+        "image looks for its person among real images of the target camera. Recognised: the "
+        "person is looked for where the image came from, without the image itself. Untranslated: "
+        "the same of the images that the others were made from; real: how often the camera of a "
+        "real image is named right."
+    )
+    return markup.table(caption, head, rows, "scores")
 
 
 def _data(data: Mapping[str, Mapping[str, int]]) -> str:

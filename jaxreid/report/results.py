@@ -29,6 +29,12 @@ SCORES: Mapping[str, str] = {
     "mINP": "mINP",
 }
 GAP_SCORES = ("rank-1", "mAP")
+QUALITY: Mapping[str, str] = {
+    "identity": "found in the target camera, mAP",
+    "recognised": "recognised, mAP",
+    "style": "target camera's style",
+    "source_camera": "source camera still named",
+}
 
 Arms = Mapping[str, Mapping[str, Any]]
 
@@ -71,7 +77,7 @@ def _plain(value: Any, place: str) -> Any:
 def check_arms(arms: Arms) -> None:
     """Raises ValueError naming the arm and score where one is not a fraction in [0, 1]."""
     for arm, scores in arms.items():
-        for key in SCORES.keys() & scores.keys():
+        for key in (SCORES.keys() | QUALITY.keys()) & scores.keys():
             if not 0 <= scores[key] <= 1:  # also false for NaN
                 raise ValueError(
                     f"Arm {arm!r}: {key} is {scores[key]}; scores are fractions from 0 to 1."
@@ -160,6 +166,19 @@ def cells(arms: Arms, spread: Arms | None = None) -> list[list[str]]:
         deviations = (spread or {}).get(arm, {})
         rows.append([arm, *(percent(scores.get(key), deviations.get(key)) for key in keys)])
     return rows
+
+
+def quality_cells(quality: Arms) -> list[list[str]]:
+    """The scores of generated images as text: a header, then one row per set of images."""
+    keys = [key for key in QUALITY if any(key in scores for scores in quality.values())]
+    head = ["images", *(QUALITY[key] for key in keys)]
+    rows = [[name, *(percent(s.get(key)) for key in keys)] for name, s in quality.items()]
+    return [head, *rows]
+
+
+def quality_table(quality: Arms) -> str:
+    """The scores of generated images as aligned text for a terminal, in percent."""
+    return "\n".join(_aligned(quality_cells(quality)))
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:

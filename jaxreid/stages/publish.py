@@ -23,6 +23,7 @@ def publish(
     data: Sets,
     arms: Sequence[Arm],
     generated: Generated | None = None,
+    quality: Mapping[str, Mapping[str, float]] | None = None,
 ) -> dict[str, Any]:
     """Writes the results of a run and prints their table.
 
@@ -33,6 +34,7 @@ def publish(
         arms: in the order of the table; the arm named like the system heads the report, the last
             one does where there is none.
         generated: the system's generated set, for the translation grid.
+        quality: scores of generated images by set, from ``judge.quality``.
 
     Returns:
         What ``results.json`` holds: equal runs give equal files.
@@ -48,6 +50,8 @@ def publish(
         "settings": dict(config),
         "environment": results.environment(),
     }
+    if quality:
+        found["quality"] = quality
     results.write_results(workdir / "results.json", found)
     report = html.Report(
         title=f"jaxreid: {config['system']} on {config['data']['name']}",
@@ -55,6 +59,7 @@ def publish(
         command=shlex.join(["python", *sys.argv]),
         arms=scores,
         system=shown.name,
+        quality=quality or {},
         protocol=shown.scores.to_dict()["protocol"],
         curves=_curves(workdir),
         matrices=_matrices(pairs, shown.name),
@@ -64,6 +69,8 @@ def publish(
         environment=found["environment"],
     )
     html.write(workdir / "report.html", report)
+    if quality:
+        print(f"\n{results.quality_table(quality)}", flush=True)
     print(f"\n{results.table(scores)}\n\nreport: {workdir / 'report.html'}", flush=True)
     return found
 

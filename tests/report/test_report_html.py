@@ -27,6 +27,11 @@ FULL = html.Report(
     arms=ARMS,
     system="camstyle",
     spread={"camstyle": {"rank-1": 0.004}},
+    quality={
+        "real": {"style": 0.95},
+        "untranslated": {"identity": 0.201, "recognised": 0.8, "style": 0.1},
+        "camstyle": {"identity": 0.352, "recognised": 0.7, "style": 0.6},
+    },
     protocol={"mask": "same_id_same_camera", "junk_pids": (-1,)},
     curves=[CURVE],
     matrices=[MATRIX],
@@ -110,13 +115,19 @@ def test_head_of_the_page_compares_the_system_with_the_baseline():
 def test_all_parts_appear():
     page = html.page(FULL)
     assert headings(page) == [
-        "Scores", "Camera pairs", "Training", "Pictures", "Data", "Reproduce",
+        "Scores", "Generated images", "Camera pairs", "Training", "Pictures", "Data", "Reproduce",
     ]  # fmt: skip
     assert CURVE in page and MATRIX in page
     assert "<p>First paragraph.</p><p>Second paragraph.</p>" in page
     assert "mask same_id_same_camera; junk_pids -1" in page
     assert FULL.command in page
-    _, data, general, gan, environment = tables(page)
+    _, quality, data, general, gan, environment = tables(page)
+    assert quality == [
+        ["images", "found in the target camera, mAP", "recognised, mAP", "target camera's style"],
+        ["real", "–", "–", "95.0"],
+        ["untranslated", "20.1", "80.0", "10.0"],
+        ["camstyle", "35.2", "70.0", "60.0"],
+    ]
     assert data == [
         ["split", "images", "identities", "cameras"],
         ["train", "12,936", "751", "–"],
@@ -158,7 +169,7 @@ def test_links_lead_to_sections():
     attributes = parsed(html.page(FULL))
     links = {value for _, name, value in attributes if name == "href"}
     assert links == {f"#{value}" for _, name, value in attributes if name == "id"}
-    assert len(links) == 6
+    assert len(links) == 7
 
 
 def test_every_text_is_escaped():
@@ -171,6 +182,7 @@ def test_every_text_is_escaped():
         system=bad,
         protocol={bad: bad},
         figures=[html.Figure(bad, bad, IMAGE)],
+        quality={bad: {"style": 0.5}},
         data={bad: {bad: 1}},
         settings={bad: [bad], "group": {bad: {bad: bad}}, bad + "2": {"a": 1}},
         environment={bad: bad},
@@ -193,6 +205,7 @@ def test_equal_reports_give_equal_bytes(tmp_path):
     [
         ({"arms": {"camstyle": {"mAP": float("nan")}}}, "'camstyle': mAP is nan"),
         ({"spread": {"camstyle": {"mAP": float("nan")}}}, "'camstyle': mAP is nan"),
+        ({"quality": {"camstyle": {"style": 60.0}}}, "'camstyle': style is 60.0"),
         ({"arms": {"camstyle": {"rank-1": 88.1}}}, "'camstyle': rank-1 is 88.1"),
         ({"system": "spgan"}, "'spgan' is not among"),
         ({"figures": [html.Figure("Grid", "", IMAGE / 255)]}, "'Grid' must be uint8.*float64"),

@@ -94,6 +94,15 @@ def test_table_shows_spread_where_known_and_ignores_other_keys():
     ]
 
 
+def test_quality_table_shows_what_is_known():
+    quality = {"real": {"source_camera": 0.9}, "unity": {"recognised": 0.25, "source_camera": 0.4}}
+    assert results.quality_table(quality).split("\n") == [
+        "images  recognised, mAP  source camera still named",
+        "real                  –                       90.0",
+        "unity              25.0                       40.0",
+    ]
+
+
 @pytest.mark.parametrize("value", [float("nan"), -0.1, 51.2])
 def test_scores_must_be_fractions(value):
     with pytest.raises(ValueError, match="'camstyle': mAP is"):
