@@ -2,7 +2,8 @@
 
 SCALE is ``demo`` (default: the embedded world, minutes on two CPU cores), ``tiny`` (seconds, for
 tests) or ``paper`` (the published settings; needs ``--config.data.name`` and
-``--config.data.root``). The same command continues an interrupted run.
+``--config.data.root``). The same command continues an interrupted run. ``--sweep=NAME`` runs all
+rows of a sweep that the config file names (``jaxreid/sweep.py``).
 """
 
 import difflib
@@ -14,24 +15,29 @@ from pathlib import Path
 
 import jax
 from absl import app, flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
-from jaxreid import systems
+from jaxreid import sweep, systems
 from jaxreid.training import WorkdirError, workdir
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/SYSTEM.py[:SCALE]")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run (runs/SYSTEM by default).")
+_SWEEP = flags.DEFINE_string("sweep", None, "Runs every row of this sweep of the config file.")
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where in the code an error came from.")
 
 
 def main(_: list[str]) -> None:
-    """Runs ``jaxreid.systems.<config.system>.run(config, workdir)``."""
+    """Runs ``jaxreid.systems.<config.system>.run(config, workdir)``, or a sweep of such runs."""
     logging.set_verbosity(logging.ERROR)
     if _CONFIG.value is None:
         sys.exit("error: --config is missing; try --config=configs/camstyle.py")
     try:
-        config = _CONFIG.value.to_dict()
-        run(config, Path(_WORKDIR.value or Path("runs") / config["system"]))
+        name = "_".join(filter(None, (_CONFIG.value.system, _SWEEP.value)))
+        directory = Path(_WORKDIR.value or Path("runs") / name)
+        if _SWEEP.value:
+            run_sweep(_CONFIG.value, _SWEEP.value, directory)
+        else:
+            run(_CONFIG.value.to_dict(), directory)
     except (ValueError, OSError, FloatingPointError, WorkdirError) as error:
         if _TRACEBACK.value:
             raise
@@ -53,6 +59,13 @@ def run(config: dict, directory: Path) -> None:
     devices = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
     print(f"{config['system']} in {directory}, on {devices}")
     importlib.import_module(f"jaxreid.systems.{config['system']}").run(config, directory)
+
+
+def run_sweep(config: ConfigDict, name: str, directory: Path) -> None:
+    """Runs every row of a sweep; a mistake in any row is found before the first runs."""
+    rows = sweep.overrides(config_flags.get_config_filename(flags.FLAGS["config"]), name)
+    settings = config.to_dict() | {"sweep": {name: rows}}
+    sweep.run(directory, sweep.configs(config, rows), run, settings)
 
 
 def parse(argv: list[str]) -> list[str]:

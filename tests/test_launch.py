@@ -1,5 +1,6 @@
 """What a user sees when something is wrong: one clear line, before any long work."""
 
+import json
 import os
 import subprocess
 import sys
@@ -54,3 +55,68 @@ def test_mistakes_are_one_clear_line(arguments, words, tmp_path):
     said = refused(*arguments)
     for word in words:
         assert word in said
+
+
+SWEEPS = """
+from configs.camstyle import get_config
+
+SWEEPS = {
+    "epsilon": {"low": {"camstyle.epsilon": 0.1}, "high": {"camstyle.epsilon": 0.3}},
+    "wrong": {"low": {"camstyle.epsilon": 0.1}, "typo": {"camstyle.epsilno": 0.3}},
+}
+"""
+
+
+def config_with_sweeps(tmp_path):
+    (tmp_path / "config.py").write_text(SWEEPS)
+    return f"--config={tmp_path / 'config.py'}:tiny"
+
+
+@pytest.mark.parametrize(
+    "name,words",
+    [
+        ("epsilom", ["'epsilom'", "epsilon, wrong", "Did you mean 'epsilon'"]),
+        ("wrong", ["row 'typo'", "'camstyle.epsilno'", "Did you mean 'camstyle.epsilon'"]),
+    ],
+)
+def test_mistakes_in_a_sweep_are_found_before_any_row_runs(name, words, tmp_path):
+    workdir = tmp_path / "out"
+    said = refused(config_with_sweeps(tmp_path), f"--sweep={name}", f"--workdir={workdir}")
+    assert all(word in said for word in words) and not workdir.exists()
+
+
+def test_a_sweep_trains_once_what_its_rows_share(tmp_path):
+    arguments = [config_with_sweeps(tmp_path), "--sweep=epsilon", f"--workdir={tmp_path / 'out'}"]
+    arguments += ["--config.reid.epochs=1", "--config.camstyle.epsilon=0.9"]
+    arguments += [
+        "--config.data.world.cameras=2",
+        "--config.data.world.test_cameras_per_identity=2",
+    ]
+    quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    done = launch(*arguments, **quick)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    low, high = tmp_path / "out/low", tmp_path / "out/high"
+    links = {str(p.relative_to(high)) for p in high.rglob("*") if p.is_symlink()}
+    assert {"world", "records", "reid_baseline", "reid_jitter", "cyclegan/pair_1_2"} <= links
+    assert {f"{kind}/c1_to_c2" for kind in ("generated", "truth")} <= links
+    assert not {"reid_camstyle", "reid_oracle"} & links
+    assert not [p for p in low.rglob("*") if p.is_symlink()]
+
+    table = json.loads((tmp_path / "out/sweep.json").read_text())["arms"]
+    assert sorted(table) == [
+        *("baseline", "camstyle (high)", "camstyle (low)"),
+        *("jitter", "oracle (high)", "oracle (low)"),
+    ]
+    for row, epsilon in ((low, 0.1), (high, 0.3)):
+        results = json.loads((row / "results.json").read_text())
+        assert results["settings"]["camstyle"]["epsilon"] == epsilon
+        assert results["settings"]["reid"]["epochs"] == 1
+        assert results["arms"]["camstyle"] == table[f"camstyle ({row.name})"]
+        assert "cyclegan/pair_1_2" in (row / "report.html").read_text()
+
+    files = ("low/results.json", "high/report.html", "sweep.json", "sweep.md")
+    before = {name: (tmp_path / "out" / name).read_bytes() for name in files}
+    again = launch(*arguments, **quick)
+    assert again.returncode == 0 and "steps/s" not in again.stdout
+    assert "taken from" in done.stdout and "taken from" not in again.stdout
+    assert before == {name: (tmp_path / "out" / name).read_bytes() for name in files}

@@ -75,7 +75,7 @@ def _take_over(directory: Path, settings: Mapping[str, Any]) -> None:
             # Where the file system knows no links, or another process was faster: as if unshared.
             with suppress(OSError):
                 directory.symlink_to(os.path.relpath(stage, home), target_is_directory=True)
-                print(f"{directory.name}: taken from {stage}, which has the same settings")
+                print(f"{directory.name}: taken from {stage}, of the same settings", flush=True)
             return
 
 
@@ -84,7 +84,7 @@ def refuse_others(directory: Path, settings: Mapping[str, Any]) -> None:
     found = directory / "settings.json"
     if not found.exists():
         return
-    old, new = _flat(json.loads(found.read_text())), _flat(json.loads(json.dumps(settings)))
+    old, new = flat(json.loads(found.read_text())), flat(json.loads(json.dumps(settings)))
     names = [k for k in sorted(old.keys() | new.keys()) if old.get(k, "-") != new.get(k, "-")]
     if names:
         rows = [f"  {k}: {old.get(k, 'absent')} there, {new.get(k, 'absent')} now" for k in names]
@@ -130,10 +130,11 @@ def probe(directory: Path, needed_bytes: int = 1 << 20) -> None:
         ) from error
 
 
-def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
+def flat(settings: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted name: ``{"gan": {"rate": 1}}`` gives ``{"gan.rate": 1}``."""
     if not isinstance(settings, dict):
         return {prefix: settings}
     rows: dict[str, Any] = {}
     for key, value in settings.items():
-        rows |= _flat(value, f"{prefix}.{key}" if prefix else key)
+        rows |= flat(value, f"{prefix}.{key}" if prefix else key)
     return rows

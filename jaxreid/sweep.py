@@ -1,0 +1,112 @@
+"""Sweeps: the rows of one ablation, each a run of its own, and one table of them all.
+
+A config file names its sweeps and says what each row overrides, by dotted key:
+``SWEEPS = {"images": {"720": {"lsro.images": 720}, "1440": {"lsro.images": 1440}}}``. Then
+``python launch.py --config=configs/lsro.py --sweep=images`` runs every row. What rows have in
+common, such as the data and the baseline, is done once.
+"""
+
+import difflib
+import json
+import runpy
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxreid.report import markdown, results
+from jaxreid.report.files import write_atomically
+from jaxreid.training import workdir
+
+REFERENCES = (results.BASELINE, "jitter", results.ORACLE)
+"""Arms that a system is compared with; the others are its own."""
+
+Overrides = dict[str, dict[str, Any]]
+
+
+def overrides(path: str, name: str) -> Overrides:
+    """What each row of the sweep ``name`` changes, as the config file at ``path`` says.
+
+    Args:
+        path: of the config file; a scale after a colon is ignored.
+        name: of the sweep.
+
+    Raises:
+        ValueError: if the file has no such sweep; names those that it has.
+    """
+    path = path.partition(":")[0]
+    known = runpy.run_path(path).get("SWEEPS", {})
+    if name not in known:
+        there = f"its sweeps are {', '.join(known)}" if known else "it has no SWEEPS"
+        raise ValueError(f"no sweep {name!r} in {path}: {there}{_hint(name, known)}")
+    return known[name]
+
+
+def configs(config: ConfigDict, rows: Overrides) -> dict[str, dict[str, Any]]:
+    """The plain config of each row: ``config`` with the row's own values, which win.
+
+    Raises:
+        ValueError: if a row names a key that ``config`` lacks, or gives a value of another type.
+    """
+    return {row: _overridden(config, row, changes) for row, changes in rows.items()}
+
+
+def run(
+    directory: Path,
+    rows: Mapping[str, dict[str, Any]],
+    run_row: Callable[[dict[str, Any], Path], object],
+    settings: Mapping[str, Any],
+) -> None:
+    """Runs every row below ``directory``, then writes and prints the table of all.
+
+    Args:
+        directory: each row gets a folder in it; ``sweep.json`` and ``sweep.md`` go beside them.
+        rows: config of each row.
+        run_row: ``run_row(config, folder)`` leaves ``results.json`` in ``folder``; called again, it
+            continues or finds all done.
+        settings: for ``sweep.json``: what the rows have in common and what each changes.
+    """
+    workdir.probe(directory)
+    workdir.share(directory)
+    found = {}
+    for row, config in rows.items():
+        print(f"\nrow {row}")
+        run_row(config, directory / row)
+        found[row] = json.loads((directory / row / "results.json").read_text())["arms"]
+    arms = lines(found)
+    done = {"arms": arms, "settings": settings, "environment": results.environment()}
+    results.write_results(directory / "sweep.json", done)
+    text = markdown.table(results.cells(arms)) + "\n"
+    write_atomically(directory / "sweep.md", text.encode())
+    print(f"\n{results.table(arms)}\n\ntable: {directory / 'sweep.md'}", flush=True)
+
+
+def lines(found: Mapping[str, results.Arms]) -> dict[str, Any]:
+    """Scores by line of the table: ``arm (row)``, or ``arm`` for a reference equal in all rows."""
+    table: dict[str, Any] = {}
+    for arm in dict.fromkeys(arm for arms in found.values() for arm in arms):
+        scores = {row: arms.get(arm) for row, arms in found.items()}
+        first = next(iter(scores.values()))
+        if arm in REFERENCES and all(one == first for one in scores.values()):
+            table[arm] = first
+        else:
+            table |= {f"{arm} ({row})": one for row, one in scores.items() if one is not None}
+    return table
+
+
+def _overridden(config: ConfigDict, row: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    known = workdir.flat(config.to_dict())
+    for key in changes.keys() - known.keys():
+        raise ValueError(f"sweep row {row!r}: no config key {key!r}{_hint(key, known)}")
+    changed = config.copy_and_resolve_references()
+    try:
+        changed.update_from_flattened_dict(changes)
+    except TypeError as error:
+        raise ValueError(f"sweep row {row!r}: {error}") from None
+    return changed.to_dict()
+
+
+def _hint(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, known, 1)
+    return f". Did you mean {close[0]!r}?" if close else ""

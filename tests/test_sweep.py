@@ -1,0 +1,74 @@
+"""Which lines a sweep's table has, and what its rows run with."""
+
+import json
+
+import pytest
+from ml_collections import ConfigDict
+
+from jaxreid import sweep
+
+CONFIG = {"seed": 0, "gan": {"rate": 0.1, "width": 8}}
+
+
+def config_file(tmp_path, sweeps):
+    path = tmp_path / "config.py"
+    path.write_text(f"SWEEPS = {sweeps!r}\n")
+    return f"{path}:tiny"
+
+
+def test_a_rows_own_values_win_and_the_config_stays():
+    config = ConfigDict(CONFIG)
+    rows = sweep.configs(config, {"a": {"gan.rate": 1, "seed": 3}, "b": {}})
+    assert rows == {"a": {"seed": 3, "gan": {"rate": 1.0, "width": 8}}, "b": CONFIG}
+    assert config.to_dict() == CONFIG
+
+
+@pytest.mark.parametrize(
+    "changes,words",
+    [
+        ({"gan.wdith": 4}, "row 'b': no config key 'gan.wdith'. Did you mean 'gan.width'"),
+        ({"gan": {"rate": 4}}, "row 'b': no config key 'gan'"),
+        ({"gan.width": 0.5}, "row 'b': .*'width'.*float"),
+    ],
+)
+def test_a_wrong_override_is_refused_by_row_and_key(changes, words):
+    with pytest.raises(ValueError, match=words):
+        sweep.configs(ConfigDict(CONFIG), {"a": {}, "b": changes})
+
+
+def test_an_unknown_sweep_is_refused_by_name(tmp_path):
+    path = config_file(tmp_path, {"images": {}, "rates": {"a": {"gan.rate": 1}}})
+    assert sweep.overrides(path, "rates") == {"a": {"gan.rate": 1}}
+    with pytest.raises(ValueError, match="'imags'.*images, rates. Did you mean 'images'"):
+        sweep.overrides(path, "imags")
+    with pytest.raises(ValueError, match="it has no SWEEPS"):
+        sweep.overrides(config_file(tmp_path, {}), "images")
+
+
+def test_references_stand_once_where_equal_and_own_arms_in_every_row():
+    found = {
+        "x": {"baseline": {"mAP": 0.5}, "oracle": {"mAP": 0.9}, "own": {"mAP": 0.6}},
+        "y": {"baseline": {"mAP": 0.5}, "oracle": {"mAP": 0.8}, "own": {"mAP": 0.6}},
+    }
+    assert sweep.lines(found) == {
+        "baseline": {"mAP": 0.5},
+        "oracle (x)": {"mAP": 0.9},
+        "oracle (y)": {"mAP": 0.8},
+        "own (x)": {"mAP": 0.6},
+        "own (y)": {"mAP": 0.6},
+    }
+
+
+def test_the_table_is_left_on_disk(tmp_path, capsys):
+    def run_row(config, directory):
+        directory.mkdir(exist_ok=True)
+        arms = {"baseline": {"mAP": 0.5}, "own": {"mAP": config["gan"]["rate"]}}
+        (directory / "results.json").write_text(json.dumps({"arms": arms}))
+
+    rows = sweep.configs(ConfigDict(CONFIG), {"low": {"gan.rate": 0.25}, "high": {"gan.rate": 0.5}})
+    sweep.run(tmp_path, rows, run_row, {"seed": 0})
+    table = "| arm | mAP |\n|---|---|\n| baseline | 50.0 |\n| own (low) | 25.0 |\n| own (high) |"
+    assert (tmp_path / "sweep.md").read_text() == f"{table} 50.0 |\n"
+    left = json.loads((tmp_path / "sweep.json").read_text())
+    assert left["arms"]["own (low)"] == {"mAP": 0.25} and left["settings"] == {"seed": 0}
+    assert (tmp_path / "shared.json").exists() and "own (high)" in capsys.readouterr().out
