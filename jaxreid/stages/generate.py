@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from jaxreid import data as records
+from jaxreid.data import Split
 from jaxreid.data.joined import concatenate
-from jaxreid.stages.sets import Generated, Sets, Translators
+from jaxreid.stages.sets import Generated, Restylers, Sets, Translate, Translators, require_cameras
 from jaxreid.training import run_once
 from jaxreid.training.workdir import fingerprint
 
@@ -32,7 +33,8 @@ def every_camera(
         rows = np.flatnonzero(real.cameras == source)
 
         def make(part=part, rows=rows, target=target, translate=translate) -> None:
-            made_here = _records(real, rows, target, translate, batch)
+            suffix = f"fake_to{target + 1}"
+            made_here = _records(real, rows, translate, batch, "generated", suffix, target)
             records.write_generated(part / "records", {"train": made_here})
 
         made.append(run_once(part, {"translator": translators.made_by}, make))
@@ -77,7 +79,61 @@ def from_noise(
     return Generated(records.load(directory / "records", data.train.size)["train"], made)
 
 
-def _records(real, rows, target, translate, batch) -> Iterator[records.Record]:
+def to_unity(
+    directory: Path, split_name: str, split: Split, restylers: Restylers, *, batch: int = 64
+) -> Generated:
+    """Every image of a split in the unity style, in the order of the split.
+
+    So restyled, query and gallery can stand in for the real ones in an evaluation. A camera without
+    a restyler keeps its real images, after saying so: a style that was never trained has no model.
+
+    Args:
+        directory: the records go below ``directory / split_name``; made once.
+        split_name: ``train``, ``query`` or ``gallery``.
+        split: its images.
+        restylers: from camera to unity style.
+        batch: images per call.
+
+    Returns:
+        The generated set, domain ``unity``: identity and camera as in ``split``, ``sources`` the
+        names of its images, ``styles`` 0, or -1 where the image was kept.
+
+    Raises:
+        ValueError: an image without camera.
+    """
+    require_cameras(split_name, split)
+    order = np.argsort(split.cameras, kind="stable")  # a restyler at a time
+
+    def restyled() -> Iterator[records.Record]:
+        for camera in np.unique(split.cameras).tolist():
+            rows = np.flatnonzero(split.cameras == camera)
+            translate, style = restylers.to_unity.get(camera), 0
+            if translate is None:
+                kept = f"its {len(rows)} {split_name} images stay real"
+                print(f"warning: camera {camera + 1} has no UnityGAN: {kept}", flush=True)
+                translate, style = Split.images, -1
+            yield from _records(split, rows, translate, batch, "unity", "unity", style)
+
+    part = directory / split_name
+    images = fingerprint({"names": split.names, "size": split.size})
+    made = run_once(
+        part,
+        {"restylers": restylers.made_by, "split": split_name, "images": images},
+        lambda: records.write_generated(part / "records", {split_name: restyled()}),
+    )
+    written = records.load(part / "records", split.size)[split_name]
+    return Generated(written.take(np.argsort(order)), made)
+
+
+def _records(
+    real: Split,
+    rows: np.ndarray,
+    translate: Translate,
+    batch: int,
+    domain: str,
+    suffix: str,
+    style: int,
+) -> Iterator[records.Record]:
     for start in range(0, len(rows), batch):
         picked = rows[start : start + batch]
         # Filled up with repeats, so that one compiled program serves all batches.
@@ -88,8 +144,8 @@ def _records(real, rows, target, translate, batch) -> Iterator[records.Record]:
                 image,
                 pid=int(real.pids[row]),
                 camera=int(real.cameras[row]),
-                domain="generated",
-                name=f"{Path(name).stem}_fake_to{target + 1}.png",
+                domain=domain,
+                name=f"{Path(name).stem}_{suffix}.png",
                 source=name,
-                style=target,
+                style=style,
             )

@@ -30,6 +30,19 @@ class Translators(NamedTuple):
     made_by: str
 
 
+class Restylers(NamedTuple):
+    """Restylers of a set: from each camera to one style that all share.
+
+    Attributes:
+        to_unity: ``to_unity[camera](split, rows)`` gives these images of ``camera`` in the shared
+            style, uint8 ``[n, H, W, 3]``.
+        made_by: fingerprint of all that made them.
+    """
+
+    to_unity: dict[int, Translate]
+    made_by: str
+
+
 class Generated(NamedTuple):
     """A generated set and the fingerprint of all that made it."""
 
@@ -106,6 +119,17 @@ def require_batch(name: str, batch: int, images: int | None = None) -> None:
         raise ValueError(
             f"{name} is {batch}, which {jax.device_count()} devices cannot share evenly: choose a "
             f"multiple of {jax.device_count()}"
+        )
+
+
+def require_cameras(name: str, split: Split) -> None:
+    """Raises ValueError unless every image of ``split``, called ``name``, has a camera."""
+    unknown = np.flatnonzero(split.cameras < 0)
+    if len(unknown):
+        raise ValueError(
+            f"{len(unknown)} of {len(split)} {name} images have no camera (camera -1), the first "
+            f"is {split.names[unknown[0]]!r}, but UnityStyle needs the camera of every image: "
+            "records carry it as 'camera', 0-based, read from the _cN part of the file names"
         )
 
 
