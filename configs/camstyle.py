@@ -25,7 +25,7 @@ def get_config(scale: str = "demo") -> ConfigDict:
             "reid": common.reid(scale),
         }
     )
-    config.camstyle = {"epsilon": 0.1, "jitter": 0.2}
+    config.camstyle = {"epsilon": 0.1, "jitter": 0.2, "judge": False}
     config.gan = {
         "width": 64,
         "blocks": 9,
@@ -40,6 +40,7 @@ def get_config(scale: str = "demo") -> ConfigDict:
         "rate": 2e-4,
         "epochs": 30,
         "decay_epochs": 20,
+        "candidates": 1,
     }
     if scale == "demo":
         config.gan.update(
@@ -54,6 +55,7 @@ def get_config(scale: str = "demo") -> ConfigDict:
             }
         )
     if scale == "tiny":
+        config.camstyle.judge = True
         config.gan.update(
             {
                 "width": 4,
@@ -63,6 +65,7 @@ def get_config(scale: str = "demo") -> ConfigDict:
                 "epochs": 1,
                 "decay_epochs": 1,
                 "pool": 6,
+                "candidates": 2,
             }
         )
     return config

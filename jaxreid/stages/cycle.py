@@ -1,10 +1,10 @@
 """Two-way translators: one CycleGAN per pair of styles, all pairs trained as one program."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +12,16 @@ import numpy as np
 import optax
 
 from jaxreid import losses
-from jaxreid.data import Split, augment, prefetch, unpaired
+from jaxreid.data import Plan, Split, augment, prefetch, unpaired
 from jaxreid.nets.cyclegan import PatchGAN, ResnetGenerator
 from jaxreid.report import figures
+from jaxreid.stages import choose
 from jaxreid.stages.sets import Sets, Translate, Translators
 from jaxreid.training import Aux, Every, Phase, State, alternate, create, fit, run_once
 from jaxreid.training.pool import empty_pool, exchange
 from jaxreid.training.workdir import fingerprint
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Settings:
         epochs: at the full rate.
         decay_epochs: at a rate that falls linearly; an epoch is the mean over the pairs of the
             larger of their two sets.
+        candidates: checkpoints, evenly spaced over the second half of the training, that can be
+            chosen among; 1 for the last alone, as published.
     """
 
     width: int
@@ -55,6 +60,7 @@ class Settings:
     rate: float
     epochs: int
     decay_epochs: int
+    candidates: int
 
 
 def require(settings: Settings, data: Sets, pairs: Sequence[tuple[int, int]]) -> None:
@@ -62,7 +68,7 @@ def require(settings: Settings, data: Sets, pairs: Sequence[tuple[int, int]]) ->
 
     Raises:
         ValueError: one camera only, a camera with fewer images than a batch, images that the
-            networks do not take.
+            networks do not take, more candidates than there are steps.
     """
     if not pairs:
         raise ValueError(
@@ -82,6 +88,10 @@ def require(settings: Settings, data: Sets, pairs: Sequence[tuple[int, int]]) ->
                 f"the images do not fit the CycleGAN. {error} The settings are data.height, "
                 "data.width, gan.halvings and gan.patch_layers."
             ) from error
+    try:
+        _candidates(settings, _epoch(_draws(_styles(data.train, pairs), settings, pairs, seed=0)))
+    except ValueError as error:
+        raise ValueError(f"gan.{error}") from error
 
 
 def phases(settings: Settings, size: tuple[int, int]) -> list[Phase]:
@@ -158,6 +168,7 @@ def train(
     *,
     seed: int,
     every: Every,
+    chooser: choose.Chooser | None = None,
 ) -> Translators:
     """Trains one CycleGAN per pair of cameras.
 
@@ -168,50 +179,75 @@ def train(
         settings: see ``Settings``.
         seed: of initialisation, batches and augmentation.
         every: how often to log, save and sample.
+        chooser: picks among ``settings.candidates`` checkpoints, the same step for all pairs; None
+            takes the last.
 
     Returns:
         Translators for every ordered pair.
     """
-    real = data.train
-    styles = {c: real.take(np.flatnonzero(real.cameras == c)) for c in sorted({*sum(pairs, ())})}
-    draws = {
-        (a, b): unpaired(len(styles[a]), len(styles[b]), settings.batch, seed=(seed, a, b))
-        for a, b in pairs
-    }
-    # One length for all pairs, so that they can share a program.
-    epoch = max(1, round(float(np.mean([draw.steps_per_epoch for draw in draws.values()]))))
-    translators: dict[tuple[int, int], Translate] = {}
-    fingerprints = []
+    styles = _styles(data.train, pairs)
+    draws = _draws(styles, settings, pairs, seed)
+    steps = _candidates(settings, _epoch(draws))
+    trainings, fingerprints = [], []
     for group in groups(pairs):
         name = f"pair_{group[0][0] + 1}_{group[0][1] + 1}"
         name += f"_and_{len(group) - 1}_more" if len(group) > 1 else ""
-        drawn = {pair: draws[pair] for pair in group}
-        # Called again, a finished training only reads its last checkpoint.
-        given = (directory / name, styles, group, drawn, settings, epoch, seed, every)
-        state = cache(partial(_train_group, *given))
+        training = partial(
+            _train_group, directory / name, styles, group, draws, settings, seed, every, steps
+        )
         made_by = {"gan": asdict(settings), "pairs": group, "seed": seed}
         made_by |= {"data": data.made_by, "size": data.train.size}
-        fingerprints.append(run_once(directory / name, made_by, state))
-        translators |= _translators(state, group, settings)
-    return Translators(translators, fingerprint({"trained": fingerprints}))
+        fingerprints.append(run_once(directory / name, made_by, partial(training, steps[-1])))
+        trainings.append((group, training))
+
+    def after(step: int) -> Translators:
+        between: dict[tuple[int, int], Translate] = {}
+        for group, training in trainings:
+            # Called again, a finished training only reads the checkpoint of this step.
+            between |= _translators(cache(partial(training, step)), group, settings)
+        return Translators(between, fingerprint({"trained": fingerprints, "step": step}))
+
+    found = {step: partial(after, step) for step in steps}
+    return choose.best(directory / "choice", found, chooser)
 
 
-def groups(pairs: Sequence[tuple[int, int]]) -> list[list[tuple[int, int]]]:
-    """Which pairs train together as one batched program, split over the devices.
+def groups(models: Sequence[Item]) -> list[list[Item]]:
+    """Which models (pairs of cameras, say) train together as one program, split over the devices.
 
     Batched over models a convolution becomes a grouped one, which accelerators run well and the
-    CPU an order of magnitude too slowly: there each device takes one pair at a time. The last
-    group is filled up with repeated pairs, since groups split evenly over the devices.
+    CPU an order of magnitude too slowly: there each device takes one model at a time. The last
+    group is filled up with repeated models, since groups split evenly over the devices.
     """
-    share = 1 if jax.default_backend() == "cpu" else -(-len(pairs) // jax.device_count())
+    share = 1 if jax.default_backend() == "cpu" else -(-len(models) // jax.device_count())
     size = share * jax.device_count()
-    filled = [pairs[i % len(pairs)] for i in range(-(-len(pairs) // size) * size)]
+    filled = [models[i % len(models)] for i in range(-(-len(models) // size) * size)]
     return [filled[i : i + size] for i in range(0, len(filled), size)]
 
 
-def _train_group(directory, styles, pairs, draws, settings, epoch, seed, every) -> State:
+def _styles(real: Split, pairs: Sequence[tuple[int, int]]) -> dict[int, Split]:
+    return {c: real.take(np.flatnonzero(real.cameras == c)) for c in sorted({*sum(pairs, ())})}
+
+
+def _draws(styles, settings, pairs, seed) -> dict[tuple[int, int], Plan]:
+    return {
+        (a, b): unpaired(len(styles[a]), len(styles[b]), settings.batch, seed=(seed, a, b))
+        for a, b in pairs
+    }
+
+
+def _epoch(draws: Mapping[tuple[int, int], Plan]) -> int:
+    """Steps of an epoch: one number for all pairs, so that they can share a program."""
+    return max(1, round(float(np.mean([draw.steps_per_epoch for draw in draws.values()]))))
+
+
+def _candidates(settings: Settings, epoch: int) -> list[int]:
+    steps = epoch * (settings.epochs + settings.decay_epochs)
+    return choose.candidates(steps, settings.candidates)
+
+
+def _train_group(directory, styles, pairs, draws, settings, seed, every, keep, steps) -> State:
     size = styles[pairs[0][0]].size
-    init, step = program(settings, size, epoch)
+    init, step = program(settings, size, _epoch(draws))
     key = jax.random.key(seed)
     keys = jnp.stack([jax.random.fold_in(jax.random.fold_in(key, a), b) for a, b in pairs])
     loaded = {c: s.resized(augment.larger(size, settings.margin)) for c, s in styles.items()}
@@ -228,9 +264,10 @@ def _train_group(directory, styles, pairs, draws, settings, epoch, seed, every) 
         lambda: init(keys),
         step,
         lambda start, stop: prefetch(batch, start, stop),
-        steps=epoch * (settings.epochs + settings.decay_epochs),
+        steps=steps,
         directory=directory,
         every=every,
+        keep=keep,
         sample=lambda state, step: _sample(directory, state, step, styles, pairs, settings),
         models=len(pairs),
     )

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from jaxreid import losses
-from jaxreid.stages import cycle, generate, publish, reid, sets
+from jaxreid.stages import cycle, generate, judge, publish, reid, sets
 from jaxreid.stages.arms import run_arm
 from jaxreid.training import Every
 
@@ -41,14 +41,17 @@ def camstyle_loss(forward, stats, batch, key, *, epsilon: float):
 
 
 def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
-    """Baselines, CycleGANs for all camera pairs, generated set, CamStyle, report."""
+    """Baselines, judges, CycleGANs for all camera pairs, generated set, CamStyle, report."""
     options = config["camstyle"]
     common = {"seed": config["seed"], "every": Every(**config["every"])}
     plain, gan = reid.Settings(**config["reid"]), cycle.Settings(**config["gan"])
+    _require_judge(options["judge"], gan.candidates)
     data = sets.prepare(workdir, sets.Settings(**config["data"]))
     pairs = list(combinations(np.unique(data.train.cameras).tolist(), 2))
     reid.require(plain, data)
     cycle.require(gan, data, pairs)
+    if options["judge"]:
+        judge.require(plain, data, seed=config["seed"])
 
     train_and_score = partial(run_arm, workdir, data, **common)
     arms = [
@@ -56,10 +59,21 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
         train_and_score("jitter", replace(plain, jitter=options["jitter"])),
     ]
     loss = partial(camstyle_loss, epsilon=options["epsilon"])
-    translators = cycle.train(workdir / "cyclegan", data, pairs, gan, **common)
-    fakes = generate.every_camera(workdir / "generated", data, translators)
-    arms.append(train_and_score("camstyle", plain, generated=fakes, loss=loss))
+    judges = judge.judge(workdir / "judges", data, plain, **common) if options["judge"] else None
+    chooser = judge.chooser(judges) if judges else None
+    translators = cycle.train(workdir / "cyclegan", data, pairs, gan, **common, chooser=chooser)
+    made = {"camstyle": generate.every_camera(workdir / "generated", data, translators)}
+    arms.append(train_and_score("camstyle", plain, generated=made["camstyle"], loss=loss))
     if data.truth is not None:
-        truth = generate.every_camera(workdir / "truth", data, data.truth)
-        arms.append(train_and_score("oracle", plain, generated=truth, loss=loss))
-    return publish.publish(workdir, config, data, arms, fakes)
+        made["truth"] = generate.every_camera(workdir / "truth", data, data.truth)
+        arms.append(train_and_score("oracle", plain, generated=made["truth"], loss=loss))
+    quality = judge.quality(workdir / "quality", judges, made) if judges else None
+    return publish.publish(workdir, config, data, arms, made["camstyle"], quality)
+
+
+def _require_judge(judge: bool, candidates: int) -> None:
+    if candidates > 1 and not judge:
+        raise ValueError(
+            f"gan.candidates is {candidates}, but camstyle.judge is off, so nothing chooses among "
+            "them: say --config.camstyle.judge, or --config.gan.candidates=1 for the last one"
+        )

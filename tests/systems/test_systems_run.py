@@ -44,11 +44,37 @@ def test_camstyle_goes_from_images_to_report(camstyle):
         assert 0 <= scores["rank-1"] <= scores["rank-5"] <= scores["rank-10"] <= 1
     page = (workdir / "report.html").read_text()
     assert "Each camera to each" in page and "Camera pairs" in page
+    assert "Generated images" in page
     assert "oracle" in said and str(workdir / "report.html") in said
     for pair in ("1_2", "1_3", "2_3"):
         assert list((workdir / f"cyclegan/pair_{pair}/samples").glob("*.png"))
     parts = {p.name for p in (workdir / "generated").iterdir()}
     assert parts == {f"c{a}_to_c{b}" for a in "123" for b in "123" if a != b}
+
+
+def test_judges_score_generated_images_and_choose_the_checkpoint(camstyle):
+    workdir, said = camstyle
+    quality = json.loads((workdir / "results.json").read_text())["quality"]
+    assert set(quality) == {"real", "untranslated", "camstyle", "truth"}
+    for name in ("untranslated", "camstyle", "truth"):
+        assert all(0 <= quality[name][key] <= 1 for key in ("identity", "recognised", "style"))
+    choice = json.loads((workdir / "cyclegan/choice/choice.json").read_text())
+    assert set(choice["scores"]) == {"5", "6"}  # of 6 steps
+    for pair in ("1_2", "1_3", "2_3"):
+        kept = workdir / f"cyclegan/pair_{pair}/checkpoints"
+        assert {"5", "6"} <= {p.name for p in kept.iterdir()}
+    # Scored again from the written images, the chosen step has the score that it was chosen for.
+    assert quality["camstyle"]["identity"] == choice["scores"][str(choice["step"])]
+    assert said.count("<- chosen") == 1
+
+
+def test_candidates_without_judges_are_refused_before_any_work(tmp_path):
+    options = ["--config.camstyle.judge=False", "--config.gan.candidates=2"]
+    done = subprocess.run(
+        [*command("camstyle", tmp_path), *options], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 1 and "gan.candidates is 2, but camstyle.judge is off" in done.stderr
+    assert not (tmp_path / "world").exists()
 
 
 def test_a_finished_run_is_not_done_again_and_gives_equal_files(camstyle):

@@ -1,0 +1,288 @@
+"""Do generated images keep the person and take the target's style?
+
+Some training people are held out. Two networks, the judges, are trained on the real images of the
+others: one names people, one names cameras. They then look at translated images of the held-out
+people, beside the real ones. What touches what:
+
+* The judges never see a held-out person, nor any generated image.
+* Translators were trained on all training images, held-out people among them, without identities.
+* The networks of the arms are trained on all training people, and have no say here.
+* The test set is not read, so a checkpoint may be chosen by these scores.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxreid.data import Split, augment, held_out
+from jaxreid.evaluation import Embedded, Protocol, query_scores
+from jaxreid.evaluation.checks import check_not_collapsed
+from jaxreid.nets.reid import ReID
+from jaxreid.stages import arms, reid
+from jaxreid.stages.choose import Chooser
+from jaxreid.stages.sets import Generated, Sets, Translators
+from jaxreid.training import Every, run_once
+from jaxreid.training.workdir import fingerprint, write_json
+
+HELD_OUT = 0.2  # of the training people
+
+
+class Seen(NamedTuple):
+    """Images as the judges see them.
+
+    Attributes:
+        embeddings: float32 ``[n, d]``, by which people are found.
+        said: int64 ``[n]``, the camera that the camera judge names.
+    """
+
+    embeddings: np.ndarray
+    said: np.ndarray
+
+
+class Judges(NamedTuple):
+    """Two trained judges and the images of the people that neither has seen.
+
+    Attributes:
+        held: all real images of the held-out people.
+        look: ``look(images, count)`` shows both judges ``images(rows)``, rows 0 to count - 1.
+        real: ``held`` as they see it.
+        made_by: fingerprint of all that made them.
+    """
+
+    held: Split
+    look: Callable[[Callable[[np.ndarray], np.ndarray], int], Seen]
+    real: Callable[[], Seen]
+    made_by: str
+
+
+def require(settings: reid.Settings, data: Sets, *, seed: int) -> None:
+    """Finds out before any training whether there can be judges.
+
+    Raises:
+        ValueError: too few people or images to hold some out.
+    """
+    try:
+        for lesson in _lessons(data, seed)[0].values():
+            reid.require(replace(settings, images_per_identity=0), lesson)
+    except ValueError as error:
+        raise ValueError(
+            f"{HELD_OUT:.0%} of the training people are held out for the judges of generated "
+            f"images. {error} Or go without judges."
+        ) from error
+
+
+def judge(
+    directory: Path, data: Sets, settings: reid.Settings, *, seed: int, every: Every
+) -> Judges:
+    """Trains the judges, once.
+
+    Args:
+        directory: for checkpoints and metrics.
+        data: its training images are used.
+        settings: of both networks, those of the run's baseline; images are drawn whoever they show.
+        seed: of the held-out people and of both trainings.
+        every: how often to log and save.
+    """
+    lessons, held = _lessons(data, seed)
+    plain = replace(settings, images_per_identity=0)
+    judges = [
+        arms.train(directory, lesson, name, plain, seed=seed, every=every)
+        for name, lesson in lessons.items()
+    ]
+    look = partial(_look, judges, np.unique(lessons["camera"].train.pids))
+    made_by = fingerprint({"judges": [trained.made_by for trained in judges]})
+    return Judges(held, look, cache(lambda: look(held.images, len(held))), made_by)
+
+
+def score(judges: Judges, generated: Split, *, unified: bool = False) -> dict[str, float]:
+    """Scores those images of a generated set that show held-out people.
+
+    Args:
+        judges: see ``judge``.
+        generated: images with identity, source camera, style and name of the source.
+        unified: whether all images were given one common style; else styles are cameras.
+
+    Returns:
+        See ``camera_scores`` and ``unified_scores``; nothing for images of nobody.
+    """
+    rows, sources = _of_held_people(judges.held, generated)
+    if not len(rows):
+        return {}
+    seen = judges.look(lambda picked: generated.images(rows[picked]), len(rows))
+    return _scores(judges, seen, sources, None if unified else generated.styles[rows])
+
+
+def quality(
+    directory: Path, judges: Judges, generated: Mapping[str, Generated], *, unified: bool = False
+) -> dict[str, dict[str, float]]:
+    """Scores of generated sets by name, beside two that need no translator; worked out once.
+
+    ``real`` has the accuracy of the camera judge on real images, which no style can be expected to
+    exceed. ``untranslated`` has the scores of the first set's sources, as if nothing had been done.
+
+    Args:
+        directory: for ``scores.json``.
+        judges: see ``judge``.
+        generated: sets by name; those of nobody's images get no scores.
+        unified: see ``score``.
+    """
+
+    def make() -> None:
+        found = {name: score(judges, g.split, unified=unified) for name, g in generated.items()}
+        found = _references(judges, next(iter(generated.values())).split, unified) | found
+        write_json(directory / "scores.json", {name: s for name, s in found.items() if s})
+
+    sets = {name: each.made_by for name, each in generated.items()}
+    run_once(directory, {"judges": judges.made_by, "sets": sets, "unified": unified}, make)
+    scores = json.loads((directory / "scores.json").read_text())
+    names = ["real", "untranslated", *generated]
+    return {name: scores[name] for name in names if name in scores}
+
+
+def chooser(judges: Judges) -> Chooser:
+    """Scores translators by ``identity`` on the held-out people, without leaving any files."""
+    held = judges.held
+
+    def identity(translators: Translators) -> float:
+        rows = {pair: np.flatnonzero(held.cameras == pair[0]) for pair in translators.between}
+        pairs = [pair for pair in sorted(rows) if len(rows[pair])]
+
+        def translated(pair: tuple[int, int]) -> Seen:
+            own, translate = rows[pair], translators.between[pair]
+            return judges.look(lambda picked: translate(held, own[picked]), len(own))
+
+        seen = Seen(*map(np.concatenate, zip(*map(translated, pairs), strict=True)))
+        sources = np.concatenate([rows[pair] for pair in pairs])
+        styles = np.repeat([target for _, target in pairs], [len(rows[pair]) for pair in pairs])
+        return _scores(judges, seen, sources, styles)["identity"]
+
+    return Chooser(identity, judges.made_by)
+
+
+def camera_scores(
+    real: Embedded, fake: Seen, sources: np.ndarray, styles: np.ndarray
+) -> dict[str, float]:
+    """Scores of images that were given the style of another camera.
+
+    ``identity``: mAP with the translated images as queries and the real images of the target
+    camera as gallery; it rises only if the picture keeps the person and moves to the camera.
+    ``recognised``: mAP with the real images of the source camera as gallery, but for the very
+    image that the query was made from. ``style``: share of images that the camera judge takes for
+    the target camera's.
+
+    Args:
+        real: G real images.
+        fake: n translated images.
+        sources: int ``[n]``, row of ``real`` that each was made from.
+        styles: int ``[n]``, target camera of each.
+
+    Returns:
+        The scores, as fractions; a mAP for which no query has a match is left out.
+    """
+    check_not_collapsed(real)
+    pids, cameras = real.pids[sources], real.cameras[sources]
+    # A camera number for every picture: hiding a query's own camera then hides its source alone.
+    alone = Embedded(real.embeddings, real.pids, np.arange(len(real)))
+    moved, stayed = (Embedded(fake.embeddings, pids, own) for own in (cameras, sources))
+    found = {
+        "identity": _mean_ap(moved, styles, real, real.cameras),
+        "recognised": _mean_ap(stayed, cameras, alone, real.cameras),
+        "style": float(np.mean(fake.said == styles)),
+    }
+    return {name: value for name, value in found.items() if not np.isnan(value)}
+
+
+def unified_scores(real: Embedded, fake: Seen, sources: np.ndarray) -> dict[str, float]:
+    """Scores of images that were all given one common style.
+
+    ``recognised``: mAP with the images as queries and the real images of all cameras but the
+    source's as gallery. ``source_camera``: share of images of which the camera judge still names
+    the source camera; it falls towards chance as the styles become one.
+
+    Args:
+        real: G real images.
+        fake: n translated images.
+        sources: int ``[n]``, row of ``real`` that each was made from.
+    """
+    check_not_collapsed(real)
+    query = Embedded(fake.embeddings, real.pids[sources], real.cameras[sources])
+    ap = query_scores(query, real, Protocol(mask="same_camera")).ap
+    named = float(np.mean(fake.said == query.cameras))
+    return {"recognised": float(np.nanmean(ap)), "source_camera": named}
+
+
+def _lessons(data: Sets, seed: int) -> tuple[dict[str, Sets], Split]:
+    """What each judge is taught, as identities, and the images of the held-out people."""
+    count = max(1, round(HELD_OUT * len(np.unique(data.train.pids))))
+    rest, _, held = held_out(data.train, count, seed)
+    taught = {"person": rest, "camera": replace(rest, pids=rest.cameras)}
+    drawn = {"data": data.made_by, "held_out": count, "seed": seed}
+    return {
+        name: data._replace(train=split, made_by=fingerprint(drawn | {"taught": name}))
+        for name, split in taught.items()
+    }, held
+
+
+def _look(judges: Sequence[arms.Trained], cameras: np.ndarray, images, count: int) -> Seen:
+    (person, camera), batch = [trained.model() for trained in judges], judges[0].batch
+    embeddings, said = [], []
+    for start in range(0, count, batch):
+        rows = np.arange(start, min(start + batch, count))
+        shown = images(np.resize(rows, batch))  # filled up with repeats: one program for all
+        embeddings.append(np.asarray(_outputs(*person, shown)["test"])[: len(rows)])
+        logits = np.asarray(_outputs(*camera, shown)["logits"])[: len(rows)]
+        said.append(cameras[logits.argmax(axis=1)])
+    return Seen(np.concatenate(embeddings), np.concatenate(said))
+
+
+@partial(jax.jit, static_argnums=0)
+def _outputs(net: ReID, variables, images: jax.Array) -> Any:
+    return net.apply(variables, augment.to_float(images))
+
+
+def _of_held_people(held: Split, generated: Split) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of ``generated`` that were made from images of ``held``, and the rows of these."""
+    at = {name: row for row, name in enumerate(held.names)}
+    rows = np.flatnonzero([source in at for source in generated.sources])
+    return rows, np.array([at[generated.sources[row]] for row in rows], np.int64)
+
+
+def _scores(
+    judges: Judges, seen: Seen, sources: np.ndarray, styles: np.ndarray | None
+) -> dict[str, float]:
+    real = Embedded(judges.real().embeddings, judges.held.pids, judges.held.cameras)
+    if styles is None:
+        return unified_scores(real, seen, sources)
+    return camera_scores(real, seen, sources, styles)
+
+
+def _references(judges: Judges, generated: Split, unified: bool) -> dict[str, dict[str, float]]:
+    real = judges.real()
+    accuracy = float(np.mean(real.said == judges.held.cameras))
+    rows, sources = _of_held_people(judges.held, generated)
+    if not len(rows):
+        return {}
+    same = Seen(real.embeddings[sources], real.said[sources])
+    return {
+        "real": {"source_camera" if unified else "style": accuracy},
+        "untranslated": _scores(judges, same, sources, None if unified else generated.styles[rows]),
+    }
+
+
+def _mean_ap(
+    query: Embedded, query_groups: np.ndarray, gallery: Embedded, gallery_groups: np.ndarray
+) -> float:
+    """Mean over all queries that have a match; each searches the gallery of its own group."""
+    found = [
+        query_scores(query.take(query_groups == g), gallery.take(gallery_groups == g)).ap
+        for g in np.intersect1d(query_groups, gallery_groups)
+    ]
+    ap = np.concatenate(found) if found else np.empty(0)
+    ap = ap[~np.isnan(ap)]
+    return float(ap.mean()) if len(ap) else float("nan")
