@@ -3,8 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SCRATCH := runs
+SYSTEM ?= camstyle
+SEEDS ?= 5
+SWEEP ?=
 
-.PHONY: help demo test test-slow lint docs proofs bench evidence clean
+.PHONY: help demo test test-slow lint docs proofs bench evidence evidence-table clean
 
 help:
 	@echo "make demo       CamStyle end to end on the embedded world (about 10 minutes on 2 cores)"
@@ -14,7 +17,8 @@ help:
 	@echo "make docs       the reference pages, in build/site"
 	@echo "make proofs     runs the tests of losses and networks and writes docs/proofs.md"
 	@echo "make bench      timings: ranking, renderer, networks"
-	@echo "make evidence   the README table: every arm over five seeds (about 45 minutes)"
+	@echo "make evidence   SYSTEM=camstyle over SEEDS=5 seeds, stored in evidence/ (CamStyle: about 45 minutes)"
+	@echo "make evidence-table  writes EVIDENCE.md from what is stored; runs nothing"
 	@echo "make clean      removes .venv and runs/"
 
 demo: .venv/ready
@@ -44,7 +48,10 @@ bench: .venv/ready
 	$(BIN)/python -m benchmarks.nets
 
 evidence: .venv/ready
-	$(BIN)/python -m benchmarks.evidence --workdir=$(SCRATCH)/evidence
+	$(BIN)/python -m benchmarks.evidence --system=$(SYSTEM) --seeds=$(SEEDS) --sweep=$(SWEEP) --workdir=$(SCRATCH)/evidence
+
+evidence-table: .venv/ready
+	$(BIN)/python -m benchmarks.evidence --table
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c "import sys; sys.version_info >= (3, 11) or sys.exit('jaxreid needs Python 3.11 or newer; say make PYTHON=/path/to/python')"

@@ -1,46 +1,122 @@
-"""The README's table: every arm of a system over several seeds, mean and standard deviation.
+"""What a system gains over several seeds: runs that are stored in the tree, and their tables.
 
-Each seed is one whole run of ``launch.py`` (initialisation, batches, augmentation and translators
-all draw from it) on the same pictures. Continues where it was stopped.
+Every seed is one whole run of ``launch.py``. It continues where it was stopped, takes over the
+stages that another run of these has finished with equal settings, and is stored as
+``evidence/SYSTEM/seed_K.json``; what is stored with the present settings is not run again.
 
-    python -m benchmarks.evidence --workdir=runs/evidence [--seeds=5] [--config=configs/camstyle.py]
+    python -m benchmarks.evidence --system=camstyle [--seeds=5] [--sweep=NAME]
+    python -m benchmarks.evidence --table
+
+Both end with ``EVIDENCE.md``, beside the store; the second runs nothing.
 """
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+from benchmarks.evidence_page import page
+from jaxreid import sweep
+from jaxreid.report.files import write_atomically
+from jaxreid.report.results import write_results
+from jaxreid.training.workdir import share
 
-from jaxreid.report import results
-
-SCORES = ("rank-1", "rank-5", "rank-10", "mAP", "mAP_trapezoid", "mINP")
+CODE = ("jaxreid", "configs", "launch.py")  # what a run's numbers depend on
 
 
 def main() -> None:
-    """Runs the seeds one after the other, then prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--workdir", type=Path, required=True)
-    parser.add_argument("--config", default="configs/camstyle.py")
+    """Runs what is missing, unless only the table is asked for; writes the page."""
+    options = _options()
+    if not options.table:
+        share(options.workdir)
+        for seed in range(options.seeds):
+            run(options, seed)
+    if not any(options.store.glob("*/seed_*.json")):
+        sys.exit(f"no runs are stored in {options.store}: say `make evidence` first")
+    target = options.store.with_name("EVIDENCE.md")
+    write_atomically(target, page(options.store).encode())
+    print(f"written: {target}")
+
+
+def run(options: argparse.Namespace, seed: int) -> None:
+    """One seed, from launch to stored file, unless it is there already."""
+    name = "_".join(filter(None, (options.system, options.sweep)))
+    stored = options.store / name / f"seed_{seed}.json"
+    if stored.exists() and json.loads(stored.read_text())["settings"] == settings(options, seed):
+        print(f"{stored}: there already")
+        return
+    workdir = options.workdir / name / f"seed_{seed}"
+    given = ["launch.py", f"--config={_config_file(options)}", f"--config.seed={seed}"]
+    given += [f"--sweep={options.sweep}"] if options.sweep else []
+    given += [f"--workdir={workdir}"]
+    found, fresh, start = code(), not workdir.exists(), time.perf_counter()
+    if subprocess.run([sys.executable, *given]).returncode:
+        sys.exit(f"seed {seed} of {name} did not finish; the same command continues")
+    found |= {"seconds": round(time.perf_counter() - start)} if fresh else {}
+    found |= {"command": " ".join(["python", *given]), "shared": _shared(options.workdir, workdir)}
+    results = workdir / ("sweep.json" if options.sweep else "results.json")
+    write_results(stored, found | _kept(json.loads(results.read_text())))
+
+
+def settings(options: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """What a run made now would store as its settings."""
+    config = import_module(f"configs.{options.system}").get_config(options.scale).to_dict()
+    config["seed"] = seed
+    if options.sweep:
+        rows = sweep.overrides(_config_file(options), options.sweep)
+        config["sweep"] = {options.sweep: rows}
+    return json.loads(json.dumps(config))
+
+
+def code() -> dict[str, Any]:
+    """Which code runs now: the commit, whether files differ from it, and the date."""
+    commit = _git("rev-parse", "HEAD") or "unknown"
+    changed = bool(_git("status", "--porcelain", "--", *CODE))
+    return {"commit": commit, "changed": changed, "date": datetime.now(UTC).date().isoformat()}
+
+
+def _kept(results: dict[str, Any]) -> dict[str, Any]:
+    environment = results["environment"]
+    kept = {key: results[key] for key in ("settings", "arms", "quality") if key in results}
+    return kept | {"device": environment["device"], "jax": environment["jax"]}
+
+
+def _shared(root: Path, workdir: Path) -> dict[str, str]:
+    """Stages that were taken over, and the runs that made them."""
+    links = [path for path in sorted(workdir.rglob("*")) if path.is_symlink()]
+    made = {str(p.relative_to(workdir)): p.resolve().relative_to(root.resolve()) for p in links}
+    return {stage: path.as_posix() for stage, path in made.items()}
+
+
+def _config_file(options: argparse.Namespace) -> str:
+    scale = "" if options.scale == "demo" else f":{options.scale}"
+    return f"configs/{options.system}.py{scale}"
+
+
+def _git(*arguments: str) -> str:
+    """What git says; nothing outside a repository."""
+    if not shutil.which("git"):
+        return ""
+    return subprocess.run(["git", *arguments], capture_output=True, text=True).stdout.strip()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Runs a system over seeds and stores it.")
+    parser.add_argument("--table", action="store_true", help="only write EVIDENCE.md")
+    systems = sorted(path.stem for path in Path("jaxreid/systems").glob("[a-z]*.py"))
+    parser.add_argument("--system", choices=systems, default="camstyle")
     parser.add_argument("--seeds", type=int, default=5)
-    options, overrides = parser.parse_known_args()
-    found = []
-    for seed in range(options.seeds):
-        workdir = options.workdir / f"seed_{seed}"
-        command = [sys.executable, "launch.py", f"--config={options.config}"]
-        command += [f"--config.seed={seed}", f"--workdir={workdir}", *overrides]
-        subprocess.run(command, check=True)
-        found.append(json.loads((workdir / "results.json").read_text())["arms"])
-    arms = sorted(found[0], key=lambda arm: found[0][arm]["mAP"])
-    values = {a: {s: np.array([run[a][s] for run in found]) for s in SCORES} for a in arms}
-    mean = {a: {s: float(v.mean()) for s, v in rows.items()} for a, rows in values.items()}
-    spread = {a: {s: float(v.std(ddof=1)) for s, v in rows.items()} for a, rows in values.items()}
-    print(f"\n{options.seeds} seeds, mean (standard deviation)\n{results.table(mean, spread)}")
-    for arm in arms:
-        gain = 100 * (values[arm]["mAP"] - values["baseline"]["mAP"])
-        print(f"{arm:10} mAP - baseline, same seed: {gain.mean():+.1f} ({gain.std(ddof=1):.1f})")
+    parser.add_argument("--sweep", default="", help="of the system's config; default none")
+    parser.add_argument("--scale", default="demo")
+    parser.add_argument("--workdir", type=Path, default=Path("runs/evidence"))
+    parser.add_argument("--store", type=Path, default=Path("evidence"))
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,107 @@
+"""``EVIDENCE.md``: one table per system from the runs that are stored in the tree."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxreid.evaluation.statistics import Interval, gap_closed, paired_difference
+from jaxreid.report import markdown
+from jaxreid.report.results import BASELINE, ORACLE
+from jaxreid.training.workdir import flat
+
+HEAD = """# Evidence
+
+Made by `make evidence-table` from the runs stored in `evidence/`, one file per system and seed. A
+seed decides initialisation, batches, augmentation and generators; the pictures stay the same. So an
+interval says what other seeds would give on these pictures, not what other pictures would give.
+
+Scores are in percent, mean (standard deviation) over the seeds. Differences from the baseline pair
+the arms of one seed and are in points, with the 95 % interval by Student's t; nothing is corrected
+for the number of arms. Gap closed is the mean gain of an arm over the mean gain of the oracle, with
+Fieller's 95 % interval from the same pairs; blank without an oracle, or where the oracle itself is
+not shown to be above the baseline. The verdict is about mAP: *shown* where the interval of the
+difference lies above 0, *opposite* where it lies below, else *not shown*. Runs on one machine share
+stages of equal settings: each file lists those that it took over, and from which run.
+"""
+COLUMNS = (
+    *("arm", "seeds", "rank-1", "mAP", "mAP less baseline"),
+    *("gap closed (mAP)", "rank-1 less baseline", "verdict"),
+)
+Run = dict[str, Any]
+
+
+def page(store: Path) -> str:
+    """The whole page, from all ``store/<name>/seed_<k>.json``."""
+    folders = sorted({path.parent for path in store.glob("*/seed_*.json")})
+    return "\n".join([HEAD, *(_section(folder) for folder in folders)])
+
+
+def _section(folder: Path) -> str:
+    seeds = sorted(int(path.stem.removeprefix("seed_")) for path in folder.glob("seed_*.json"))
+    runs = [json.loads((folder / f"seed_{seed}.json").read_text()) for seed in seeds]
+    _require_equal_settings(folder, runs)
+    arms = sorted(runs[0]["arms"], key=lambda arm: (arm == ORACLE, arm != BASELINE, arm))
+    table = markdown.table([COLUMNS, *(_row(arm, runs) for arm in arms)])
+    return f"## {folder.name}\n\n{table}\n\n{_origin(runs, seeds)}\n"
+
+
+def _require_equal_settings(folder: Path, runs: Sequence[Run]) -> None:
+    first, *others = [flat(run["settings"] | {"seed": None}) for run in runs]
+    for other in others:
+        names = [k for k in sorted(first.keys() | other.keys()) if first.get(k) != other.get(k)]
+        if names:
+            raise ValueError(
+                f"the runs in {folder} differ in {', '.join(names)}, not only in their seeds: "
+                "delete those with old settings and say `make evidence` again"
+            )
+
+
+def _row(arm: str, runs: Sequence[Run]) -> list[str]:
+    rank1, mean_ap = (_scores(arm, key, runs) for key in ("rank-1", "mAP"))
+    row = [arm, str(len(runs)), _spread(rank1), _spread(mean_ap)]
+    if arm == BASELINE or BASELINE not in runs[0]["arms"] or len(runs) < 2:
+        return row + [""] * (len(COLUMNS) - len(row))
+    gain = paired_difference(mean_ap, _scores(BASELINE, "mAP", runs))
+    gain1 = paired_difference(rank1, _scores(BASELINE, "rank-1", runs))
+    return [*row, _interval(gain), _gap(arm, runs), _interval(gain1), verdict(gain)]
+
+
+def verdict(gain: Interval) -> str:
+    """What an interval says of the claim that the arm is better."""
+    return "shown" if gain.low > 0 else "opposite" if gain.high < 0 else "not shown"
+
+
+def _gap(arm: str, runs: Sequence[Run]) -> str:
+    if arm == ORACLE or ORACLE not in runs[0]["arms"]:
+        return ""
+    own, baseline, oracle = (_scores(name, "mAP", runs) for name in (arm, BASELINE, ORACLE))
+    closed = gap_closed(own, baseline, oracle)
+    return _interval(closed, digits=0) + " %" if closed else ""
+
+
+def _scores(arm: str, key: str, runs: Sequence[Run]) -> np.ndarray:
+    return np.array([run["arms"][arm][key] for run in runs])
+
+
+def _spread(values: np.ndarray) -> str:
+    spread = f" ({100 * values.std(ddof=1):.1f})" if len(values) > 1 else ""
+    return f"{100 * values.mean():.1f}{spread}"
+
+
+def _interval(interval: Interval, digits: int = 1) -> str:
+    middle, low, high = (f"{100 * value:+.{digits}f}" for value in interval)
+    return f"{middle} [{low}, {high}]"
+
+
+def _origin(runs: Sequence[Run], seeds: Sequence[int]) -> str:
+    command = runs[0]["command"].replace(f"seed={seeds[0]}", "seed=SEED")
+    command = command.replace(f"seed_{seeds[0]}", "seed_SEED")
+    commits = {r["commit"][:12] + " with local changes" * r["changed"] for r in runs}
+    machines = {f"{r['device']}, JAX {r['jax']}" for r in runs}
+    return (
+        f"`{command}` for SEED in {', '.join(map(str, seeds))}; "
+        f"commit {', '.join(sorted(commits))}; {'; '.join(sorted(machines))}."
+    )

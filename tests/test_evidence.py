@@ -1,0 +1,141 @@
+"""The evidence: what is stored of a run, and that the page in the tree says what was stored."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from benchmarks import evidence
+from benchmarks.evidence_page import page, verdict
+from jaxreid.evaluation.statistics import Interval
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_page_in_the_tree_is_what_the_stored_runs_give():
+    stored = any((ROOT / "evidence").glob("*/seed_*.json"))
+    written = ROOT / "EVIDENCE.md"
+    found = written.read_text() if written.exists() else "absent"
+    assert found == (page(ROOT / "evidence") if stored else "absent"), "say make evidence-table"
+
+
+def store(folder, seed, arms, **settings):
+    folder.mkdir(parents=True, exist_ok=True)
+    run = {
+        "command": f"python launch.py --config.seed={seed} --workdir=runs/x/seed_{seed}",
+        "commit": "0123456789abcdef",
+        "changed": seed == 1,
+        "device": "cpu",
+        "jax": "0.10",
+        "settings": {"seed": seed, "gan": {"rate": 0.1}} | settings,
+        "arms": {arm: {"rank-1": score, "mAP": score} for arm, score in arms.items()},
+    }
+    (folder / f"seed_{seed}.json").write_text(json.dumps(run))
+
+
+def test_the_page_by_hand(tmp_path):
+    gains = ((0.1, 0.5), (0.2, 0.5), (0.3, 0.5))
+    for seed, (own, oracle) in enumerate(gains):
+        base = 0.1 * seed
+        arms = {"own": base + own, "baseline": base, "oracle": base + oracle}
+        store(tmp_path / "x", seed, arms)
+    text = page(tmp_path)
+    rows = [line for line in text.splitlines() if line.startswith("| ")][1:]
+    # Half width of the difference: 4.30265 * 10 / sqrt(3) = 24.84; of the gap's part: over 0.5.
+    gain, part = "+20.0 [-4.8, +44.8]", "+40 [-10, +90] %"
+    assert rows == [
+        "| baseline | 3 | 10.0 (10.0) | 10.0 (10.0) |  |  |  |  |",
+        f"| own | 3 | 30.0 (20.0) | 30.0 (20.0) | {gain} | {part} | {gain} | not shown |",
+        "| oracle | 3 | 60.0 (10.0) | 60.0 (10.0) | +50.0 [+50.0, +50.0] |  "
+        "| +50.0 [+50.0, +50.0] | shown |",
+    ]
+    assert (
+        "`python launch.py --config.seed=SEED --workdir=runs/x/seed_SEED` for SEED in 0, 1, 2"
+        in (text)
+    )
+    assert "commit 0123456789ab, 0123456789ab with local changes; cpu, JAX 0.10." in text
+
+
+def test_one_seed_has_no_interval_and_other_settings_are_refused(tmp_path):
+    store(tmp_path / "x", 0, {"own": 0.2, "baseline": 0.1})
+    assert "| own | 1 | 20.0 | 20.0 |  |  |  |  |" in page(tmp_path)
+    store(tmp_path / "x", 1, {"own": 0.2, "baseline": 0.1}, gan={"rate": 0.2})
+    with pytest.raises(ValueError, match="differ in gan.rate, not only"):
+        page(tmp_path)
+
+
+def test_verdicts():
+    assert verdict(Interval(0.2, 0.1, 0.3)) == "shown"
+    assert verdict(Interval(-0.2, -0.3, -0.1)) == "opposite"
+    assert verdict(Interval(0.2, -0.1, 0.5)) == verdict(Interval(0.0, 0.0, 0.0)) == "not shown"
+
+
+@pytest.fixture
+def launches(monkeypatch):
+    """Stands in for ``launch.py``: leaves results and a stage taken from another run."""
+    seen = []
+
+    def launch(command):
+        flags = dict(f.removeprefix("--").split("=") for f in command[2:])
+        workdir, seed = Path(flags["workdir"]), int(flags["config.seed"])
+        workdir.mkdir(parents=True)
+        (workdir / "world").symlink_to("../../other/seed_0/world")
+        options = SimpleNamespace(system="camstyle", scale="tiny", sweep="")
+        results = {
+            "arms": {"baseline": {"rank-1": 0.5, "mAP": 0.4}},
+            "settings": evidence.settings(options, seed),
+            "environment": {"device": "cpu", "jax": "0.10", "numpy": "2"},
+            "quality": {"camstyle": {"style": 0.5}},
+            "camera_pairs": {},
+        }
+        (workdir / "results.json").write_text(json.dumps(results))
+        seen.append(command[1:])
+        return SimpleNamespace(returncode=0)
+
+    git = {"rev-parse": "abc", "status": " M launch.py"}
+    monkeypatch.setattr(evidence, "_git", lambda word, *_: git[word])
+    monkeypatch.setattr(evidence.subprocess, "run", launch)
+    return seen
+
+
+def test_a_run_is_stored_once_with_its_origin(tmp_path, monkeypatch, launches):
+    arguments = ["evidence", "--scale=tiny", "--seeds=2", f"--store={tmp_path / 'kept'}"]
+    monkeypatch.setattr("sys.argv", [*arguments, f"--workdir={tmp_path / 'runs'}"])
+    evidence.main()
+    evidence.main()  # finds both
+    assert [c[:3] for c in launches] == [
+        ["launch.py", "--config=configs/camstyle.py:tiny", f"--config.seed={seed}"]
+        for seed in (0, 1)
+    ]
+    stored = json.loads((tmp_path / "kept/camstyle/seed_1.json").read_text())
+    assert stored.pop("seconds") >= 0 and stored.pop("date").count("-") == 2
+    assert stored.pop("command").startswith("python launch.py --config=configs/camstyle.py:tiny ")
+    assert stored.pop("settings")["seed"] == 1
+    assert stored == {
+        "arms": {"baseline": {"rank-1": 0.5, "mAP": 0.4}},
+        "quality": {"camstyle": {"style": 0.5}},
+        "commit": "abc",
+        "changed": True,
+        "device": "cpu",
+        "jax": "0.10",
+        "shared": {"world": "other/seed_0/world"},
+    }
+    assert (tmp_path / "EVIDENCE.md").read_text() == page(tmp_path / "kept")
+    assert (tmp_path / "runs/shared.json").exists()
+
+
+def test_a_stored_run_of_other_settings_is_run_again(tmp_path, monkeypatch, launches):
+    store(tmp_path / "kept/camstyle", 0, {"baseline": 0.9})
+    arguments = ["evidence", "--scale=tiny", "--seeds=1", f"--store={tmp_path / 'kept'}"]
+    monkeypatch.setattr("sys.argv", [*arguments, f"--workdir={tmp_path / 'runs'}"])
+    evidence.main()
+    assert len(launches) == 1
+    stored = json.loads((tmp_path / "kept/camstyle/seed_0.json").read_text())
+    assert stored["arms"]["baseline"]["mAP"] == 0.4
+
+
+def test_the_table_alone_needs_stored_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["evidence", "--table", f"--store={tmp_path / 'kept'}"])
+    with pytest.raises(SystemExit, match="no runs are stored"):
+        evidence.main()
