@@ -2,11 +2,16 @@
 
 import json
 
+import numpy as np
 import pytest
 
+from configs import camstyle
+from jaxreid.data.pictures import Pictures, encode_png
+from jaxreid.data.splits import Split
+from jaxreid.stages import cycle
 from jaxreid.stages.choose import Chooser, best, candidates
-from jaxreid.stages.sets import Translators
-from jaxreid.training import WorkdirError
+from jaxreid.stages.sets import Sets, Translators
+from jaxreid.training import Every, WorkdirError
 
 
 @pytest.mark.parametrize(
@@ -80,3 +85,53 @@ def test_without_a_choice_the_last_is_taken_and_nothing_is_scored(tmp_path):
     assert best(tmp_path / "a", several, None).made_by == "at 2"
     assert best(tmp_path / "a", single, single.chooser()).made_by == "at 2"
     assert not single.asked and not (tmp_path / "a").exists()
+
+
+@pytest.fixture
+def data():
+    """Sixteen noisy images, half of them in each of two cameras."""
+    images = np.random.default_rng(0).integers(0, 256, (16, 36, 20, 3)).astype(np.uint8)
+    files = [encode_png(image) for image in images]
+    real = Split(
+        pids=np.arange(16) // 4,
+        cameras=np.arange(16) % 2,
+        names=tuple(f"{i}.png" for i in range(16)),
+        styles=np.full(16, -1),
+        sources=("",) * 16,
+        size=(32, 16),
+        numbers=np.arange(16),
+        pictures=Pictures(lambda numbers: [files[n] for n in numbers], 16, (32, 16), 1 << 20),
+    )
+    return Sets(real, real, real, None, "noise")
+
+
+def test_translators_of_the_chosen_step_are_those_that_were_scored(data, tmp_path, quick_compiler):
+    gan = camstyle.get_config("tiny").gan.to_dict()
+    # The published rate is 0 in the last epoch, of two steps here: what is chosen lies before it.
+    settings = cycle.Settings(**gan | {"epochs": 3, "rate": 0.01, "candidates": 4})
+    rows, seen = np.arange(4) * 2, {}
+
+    def first(translators):
+        seen[translators.made_by] = translators.between[0, 1](data.train, rows)
+        return -float(len(seen))
+
+    def train(chooser):
+        every = Every(log=9, save=9, sample=9)
+        common = {"seed": 0, "every": every, "chooser": chooser}
+        return cycle.train(tmp_path, data, [(0, 1)], settings, **common)
+
+    chosen, again = (train(Chooser(first, "first")) for _ in range(2))
+    last = train(None)
+    assert len(seen) == 4 and {chosen.made_by, last.made_by} < set(seen)
+    assert again.made_by == chosen.made_by != last.made_by
+    for translators in (chosen, again, last):
+        images = translators.between[0, 1](data.train, rows)
+        assert np.array_equal(images, seen[translators.made_by])
+    assert not np.array_equal(seen[chosen.made_by], seen[last.made_by])
+
+
+def test_more_candidates_than_the_training_has_are_refused_before_it(data):
+    gan = camstyle.get_config("tiny").gan.to_dict()
+    cycle.require(cycle.Settings(**gan | {"candidates": 2}), data, [(0, 1)])
+    with pytest.raises(ValueError, match=r"gan\.candidates is 3: choose 1 .* or up to 2"):
+        cycle.require(cycle.Settings(**gan | {"candidates": 3}), data, [(0, 1)])
