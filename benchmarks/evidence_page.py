@@ -92,7 +92,8 @@ def _spread(values: np.ndarray) -> str:
 
 
 def _interval(interval: Interval, digits: int = 1) -> str:
-    middle, low, high = (f"{100 * value:+.{digits}f}" for value in interval)
+    # Plus 0.0, so that what rounds to nothing is not written -0.0.
+    middle, low, high = (f"{round(100 * value, digits) + 0.0:+.{digits}f}" for value in interval)
     return f"{middle} [{low}, {high}]"
 
 

@@ -50,10 +50,8 @@ def test_the_page_by_hand(tmp_path):
         "| oracle | 3 | 60.0 (10.0) | 60.0 (10.0) | +50.0 [+50.0, +50.0] |  "
         "| +50.0 [+50.0, +50.0] | shown |",
     ]
-    assert (
-        "`python launch.py --config.seed=SEED --workdir=runs/x/seed_SEED` for SEED in 0, 1, 2"
-        in (text)
-    )
+    command = "`python launch.py --config.seed=SEED --workdir=runs/x/seed_SEED`"
+    assert f"{command} for SEED in 0, 1, 2; " in text
     assert "commit 0123456789ab, 0123456789ab with local changes; cpu, JAX 0.10." in text
 
 
@@ -63,6 +61,12 @@ def test_one_seed_has_no_interval_and_other_settings_are_refused(tmp_path):
     store(tmp_path / "x", 1, {"own": 0.2, "baseline": 0.1}, gan={"rate": 0.2})
     with pytest.raises(ValueError, match="differ in gan.rate, not only"):
         page(tmp_path)
+
+
+def test_a_difference_of_nothing_has_no_sign_of_its_own(tmp_path):
+    for seed, gain in enumerate((1e-9, -2e-9)):
+        store(tmp_path / "x", seed, {"own": 0.5 + gain, "baseline": 0.5})
+    assert "| +0.0 [+0.0, +0.0] |" in page(tmp_path)
 
 
 def test_verdicts():

@@ -1,12 +1,15 @@
 """Which lines a sweep's table has, and what its rows run with."""
 
 import json
+import runpy
+from pathlib import Path
 
 import pytest
 from ml_collections import ConfigDict
 
 from jaxreid import sweep
 
+CONFIGS = Path(__file__).parents[1] / "configs"
 CONFIG = {"seed": 0, "gan": {"rate": 0.1, "width": 8}}
 
 
@@ -21,6 +24,14 @@ def test_a_rows_own_values_win_and_the_config_stays():
     rows = sweep.configs(config, {"a": {"gan.rate": 1, "seed": 3}, "b": {}})
     assert rows == {"a": {"seed": 3, "gan": {"rate": 1.0, "width": 8}}, "b": CONFIG}
     assert config.to_dict() == CONFIG
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.py")), ids=lambda file: file.stem)
+def test_the_sweeps_of_every_config_fit_it(file):
+    module = runpy.run_path(str(file))
+    for rows in module.get("SWEEPS", {}).values():
+        for config in sweep.configs(module["get_config"]("demo"), rows).values():
+            assert config["system"] == file.stem
 
 
 @pytest.mark.parametrize(
