@@ -99,24 +99,22 @@ class Settings:
             raise ValueError(f"unitygan.{name} is {getattr(self, name)!r}; it must be {allowed}")
 
 
-class Journey(NamedTuple):
-    """Images of one domain and all that the generator's turn asks about them.
+class Seen(NamedTuple):
+    """What the generators' turn sees: the images x at place 0, then y of K cameras, all ``[1+K]``.
 
     Attributes:
-        images: x ``[B, H, W, 3]``.
-        back: x after both translations.
-        same: x through the generator whose target is the domain of x.
-        judged: of x by the discriminator of its own domain.
-        judged_there: of x, translated, by the discriminator of the other domain.
-        stats: running statistics of the generator that translated x.
+        images: ``[1+K, B, H, W, 3]``.
+        back: the same after both translations.
+        same: the same through the generator whose target is their own domain.
+        judged_x: what ``DX`` says of x, then of the translated y.
+        judged_y: what ``DY`` says of the translated x, then of y.
     """
 
     images: jax.Array
     back: jax.Array
     same: jax.Array
-    judged: Judgement
-    judged_there: Judgement
-    stats: Any
+    judged_x: Judgement
+    judged_y: Judgement
 
 
 def phases(settings: Settings, size: tuple[int, int], cameras: int) -> list[Phase]:
@@ -148,57 +146,62 @@ def phases(settings: Settings, size: tuple[int, int], cameras: int) -> list[Phas
     generator, judge = networks(settings)
 
     def run(nets, name, images, method="__call__") -> Any:
+        """Maps [K,B,H,W,3], with the batch statistics of each of the K; their update, too."""
         variables = {"params": nets[name].params, "batch_stats": nets[name].stats}
-        outputs, updated = generator.apply(
-            variables, images, train=True, mutable=["batch_stats"], method=method
-        )
-        return outputs, updated.get("batch_stats", {})
+
+        def one(images) -> Any:
+            outputs, updated = generator.apply(
+                variables, images, train=True, mutable=["batch_stats"], method=method
+            )
+            return outputs, updated.get("batch_stats", {})
+
+        return jax.vmap(one)(images)
 
     def judged(nets, name, images) -> Any:
-        return judge.apply({"params": nets[name].params}, images)
+        return jax.vmap(partial(judge.apply, {"params": nets[name].params}))(images)
 
-    def augmented(key, batch, turn):
-        k_x, k_y = jax.random.split(key)
+    def augmented(key, images):
         crop = partial(augment.crop_and_flip, size=size)
-        y = jax.vmap(crop)(jax.random.split(k_y, cameras), batch[f"{turn}_y"])
-        return crop(k_x, batch[f"{turn}_x"]), y
+        return jax.vmap(crop)(jax.random.split(key, len(images)), images)
 
     def discriminators(nets, batch, memo, key):
-        k_images, k_draw = jax.random.split(key)
-        x, y = augmented(k_images, batch, "d")
+        k_x, k_y, k_draw = jax.random.split(key, 3)
+        x, y = augmented(k_x, batch["d_x"][None]), augmented(k_y, batch["d_y"])
         if settings.draw == "one":
             drawn = jax.random.randint(k_draw, (settings.batch,), 0, cameras)
             y = y[drawn, jnp.arange(settings.batch)][None]
-        x_scores = judged(nets, "DX", x).scores
-        fake_y_scores = judged(nets, "DY", run(nets, "G", x)[0]).scores
-
-        def towards(y):
-            y_scores, fake_x = judged(nets, "DY", y).scores, run(nets, "F", y)[0]
-            fake_x_scores = judged(nets, "DX", fake_x).scores
-            d_x = losses.nonsaturating_discriminator(x_scores, fake_x_scores).mean()
-            d_y = losses.nonsaturating_discriminator(y_scores, fake_y_scores).mean()
-            return {"d_x": d_x, "d_y": d_y}
-
-        terms = {name: values.mean() for name, values in jax.vmap(towards)(y).items()}
+        fake_x, fake_y = run(nets, "F", y)[0], run(nets, "G", x)[0]
+        scores_x = judged(nets, "DX", jnp.concatenate([x, fake_x])).scores
+        scores_y = judged(nets, "DY", jnp.concatenate([fake_y, y])).scores
+        loss = losses.nonsaturating_discriminator
+        terms = {
+            "d_x": loss(jnp.broadcast_to(scores_x[:1], scores_x[1:].shape), scores_x[1:]).mean(),
+            "d_y": loss(scores_y[1:], jnp.broadcast_to(scores_y[:1], scores_y[1:].shape)).mean(),
+        }
         return sum(terms.values()), Aux(terms)
 
-    def travel(nets, there, back, images) -> Journey:
-        home, away = ("DX", "DY") if there == "G" else ("DY", "DX")
-        fake, stats = run(nets, there, images)
-        returned, _ = run(nets, back, fake)
-        same, _ = run(nets, back, images)
-        judgements = judged(nets, home, images), judged(nets, away, fake)
-        return Journey(images, returned, same, *judgements, stats)
+    def seen(nets, images):
+        through_g, g_stats = run(nets, "G", images)
+        through_f, f_stats = run(nets, "F", images)
+        (fake_y, same_y), (same_x, fake_x) = (jnp.split(a, [1]) for a in (through_g, through_f))
+        back_x, back_y = run(nets, "F", fake_y)[0], run(nets, "G", fake_x)[0]
+        x, y = jnp.split(images, [1])
+        judged_x = judged(nets, "DX", jnp.concatenate([x, fake_x]))
+        judged_y = judged(nets, "DY", jnp.concatenate([fake_y, y]))
+        back, same = jnp.concatenate([back_x, back_y]), jnp.concatenate([same_x, same_y])
+        stats = {
+            "G": jax.tree.map(lambda s: s[0], g_stats),
+            "F": jax.tree.map(lambda s: s[1:].mean(0), f_stats),
+        }
+        return Seen(images, back, same, judged_x, judged_y), stats
 
     def generators(nets, batch, memo, key):
-        k_images, k_draw = jax.random.split(key)
-        x, y = augmented(k_images, batch, "g")
-        attention = jax.vmap(lambda images: run(nets, "G", images, "attention")[0])(y)
+        k_x, k_y, k_draw = jax.random.split(key, 3)
+        x, y = augmented(k_x, batch["g_x"][None]), augmented(k_y, batch["g_y"])
+        attention, _ = run(nets, "G", y, "attention")
         chosen, weights = drawn_cameras(settings, k_draw, attention)
-        out = travel(nets, "G", "F", x)
-        back = jax.vmap(lambda images: travel(nets, "F", "G", images))(y[chosen])
-        towards = jax.vmap(lambda journey: journey_terms(settings, out, journey))(back)
-        terms = (weights[:, None] * towards).sum(0)
+        what, stats = seen(nets, jnp.concatenate([x, y[chosen]]))
+        terms = (weights * generator_terms(settings, what)).sum(1)
         normal, scales = losses.scheduled_normalization(
             terms,
             memo["scales"],
@@ -207,28 +210,33 @@ def phases(settings: Settings, size: tuple[int, int], cameras: int) -> list[Phas
         )
         metrics = {f"g_{name}": terms[i] for i, name in enumerate(TERMS)}
         metrics["attention"] = attention.mean()
-        stats = {"G": out.stats, "F": jax.tree.map(lambda s: s.mean(0), back.stats)}
         loss = (jnp.array(settings.shares) * normal).sum()
         return loss, Aux(metrics, {"scales": scales}, stats)
 
     return [Phase(("DX", "DY"), discriminators, every=2), Phase(("G", "F"), generators)]
 
 
-def journey_terms(settings: Settings, x: Journey, y: Journey) -> jax.Array:
-    """UnityGAN's four ``TERMS`` of x and the images y of one camera, ``[4]``."""
-    pairs = [(j, *((1 + i) / 2 for i in (j.images, j.back, j.same))) for j in (x, y)]
-    adversarial = [losses.nonsaturating_generator(j.judged_there.scores).mean() for j in (x, y)]
-    matching = [
-        losses.feature_matching(a.judged.features, b.judged_there.features, reduce="mean")
-        for a, b in ((x, y), (y, x))
-    ]
-    identity = [losses.identity_mapping(real, same).mean() for _, real, _, same in pairs]
-    share = settings.ssim_share
-    cycle = [
-        share * (1 - losses.ms_ssim(real, back)) + (1 - share) * losses.cycle(real, back).mean()
-        for _, real, back, _ in pairs
-    ]
-    return jnp.stack([sum(both) for both in (adversarial, matching, identity, cycle)])
+def generator_terms(settings: Settings, seen: Seen) -> jax.Array:
+    """UnityGAN's four ``TERMS`` of x and the images y of each of K cameras: ``[4, K]``."""
+    images, back, same = ((a + 1) / 2 for a in seen[:3])
+    gan = [losses.nonsaturating_generator(j.scores) for j in (seen.judged_y, seen.judged_x)]
+    match = partial(losses.feature_matching, reduce="mean")
+    x, y = seen.judged_x.features, seen.judged_y.features
+    real_x, fake_y = ([layer[0] for layer in layers] for layers in (x, y))
+    fake_x, real_y = ([layer[1:] for layer in layers] for layers in (x, y))
+    matching = jax.vmap(lambda a, b: match(real_x, a) + match(b, fake_y))(fake_x, real_y)
+    identity = losses.identity_mapping(images, same).mean(1)
+    similarity = jax.vmap(losses.ms_ssim)(images, back)
+    absolute = losses.cycle(images, back).mean(1)
+    cycle = settings.ssim_share * (1 - similarity) + (1 - settings.ssim_share) * absolute
+    return jnp.stack(
+        [
+            gan[0][0].mean() + gan[1][1:].mean((1, 2, 3, 4)),
+            matching,
+            identity[0] + identity[1:],
+            cycle[0] + cycle[1:],
+        ]
+    )
 
 
 def drawn_cameras(
