@@ -21,6 +21,7 @@ import jax
 import numpy as np
 
 from jaxreid.data import Split, augment, held_out
+from jaxreid.data.pictures import decode, encode_png
 from jaxreid.evaluation import Embedded, Protocol, query_scores
 from jaxreid.evaluation.checks import check_not_collapsed
 from jaxreid.nets.reid import ReID
@@ -155,7 +156,7 @@ def chooser(judges: Judges) -> Chooser:
 
         def translated(pair: tuple[int, int]) -> Seen:
             own, translate = rows[pair], translators.between[pair]
-            return judges.look(lambda picked: translate(held, own[picked]), len(own))
+            return judges.look(lambda picked: _sized(translate(held, own[picked]), held), len(own))
 
         seen = Seen(*map(np.concatenate, zip(*map(translated, pairs), strict=True)))
         sources = np.concatenate([rows[pair] for pair in pairs])
@@ -251,6 +252,13 @@ def _of_held_people(held: Split, generated: Split) -> tuple[np.ndarray, np.ndarr
     at = {name: row for row, name in enumerate(held.names)}
     rows = np.flatnonzero([source in at for source in generated.sources])
     return rows, np.array([at[generated.sources[row]] for row in rows], np.int64)
+
+
+def _sized(images: np.ndarray, like: Split) -> np.ndarray:
+    """Images as they come back when written and loaded: a renderer's may be larger."""
+    if images.shape[1:3] == like.size:
+        return images
+    return np.stack([decode(encode_png(image), like.size) for image in images])
 
 
 def _scores(

@@ -256,6 +256,25 @@ def test_a_chooser_scores_in_memory_what_a_written_set_scores(stub):
     assert len(set(found.values())) > 1
 
 
+def test_translators_that_draw_larger_images_are_scored_at_the_size_of_the_set(stub):
+    judges = stub.judges(HELD)
+    shapes = []
+
+    def look(images, count):
+        shown = images(np.arange(count))
+        shapes.append(shown.shape[1:])
+        return judges.look(lambda rows: shown[rows], count)
+
+    def doubled(translate):
+        return lambda split, rows: translate(split, rows).repeat(2, axis=1).repeat(2, axis=2)
+
+    plain = shifted(20)
+    larger = plain._replace(between={pair: doubled(t) for pair, t in plain.between.items()})
+    choose = judge.chooser(judges._replace(look=look))
+    assert choose.score(larger) == choose.score(plain)
+    assert set(shapes) == {(32, 16, 3)}
+
+
 def test_quality_stands_beside_real_and_untranslated_images_and_is_worked_out_once(stub, tmp_path):
     judges = stub.judges(HELD)
     fakes = {by: Generated(written(shifted(by), HELD), f"by {by}") for by in (20, 90)}
@@ -318,7 +337,7 @@ def test_judges_learn_people_and_cameras_from_everybody_else(
     # Batches of 4 with a partial one at the end show what each network says of each image.
     seen = judges.look(judges.held.images, 7)
     images = judges.held.images(np.arange(7)) / np.float32(127.5) - 1
-    outputs = {name: m.net.apply(m.variables, images) for name, m in models.items()}
+    outputs = {name: jax.jit(m.net.apply)(m.variables, images) for name, m in models.items()}
     np.testing.assert_allclose(seen.embeddings, outputs["person"]["test"], atol=1e-5)
     said = np.array([0, 2, 5])[np.argmax(outputs["camera"]["logits"], axis=1)]
     assert np.array_equal(seen.said, said)
