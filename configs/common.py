@@ -80,3 +80,33 @@ def reid(scale: str) -> ConfigDict:
             | {"crop": "resized", "pad": 0}
         )
     return block
+
+
+def stargan(scale: str) -> ConfigDict:
+    """One translator between all cameras, as HHL trained it on person images."""
+    block = ConfigDict(
+        {
+            "width": 64,
+            "blocks": 6,
+            "halvings": 2,
+            "judge_width": 64,
+            "judge_layers": 6,
+            "batch": 16,
+            "margin": 288 / 256 - 1,
+            "class_weight": 1.0,
+            "cycle_weight": 10.0,
+            "penalty_weight": 10.0,
+            "turns": 5,
+            "rate": 1e-4,
+            "decay": "linear",
+            "steps": 220_000,
+            "decay_steps": 110_000,
+        }
+    )
+    if scale == "demo":
+        block.update({"width": 16, "blocks": 2, "halvings": 1, "judge_width": 16})
+        block.update({"judge_layers": 5, "rate": 5e-4, "steps": 4000, "decay_steps": 2000})
+    if scale == "tiny":
+        block.update({"width": 4, "blocks": 1, "halvings": 1, "judge_width": 4})
+        block.update({"judge_layers": 4, "batch": 4, "turns": 2, "steps": 8, "decay_steps": 4})
+    return block

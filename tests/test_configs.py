@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from configs import common
-from jaxreid.stages import cycle, dcgan, reid, sets
+from jaxreid.stages import cycle, dcgan, reid, sets, star, unity
 from jaxreid.training import Every
 
 ROOT = Path(__file__).parents[1]
@@ -21,6 +21,8 @@ BLOCKS = {
     "reid": reid.Settings,
     "gan": cycle.Settings,
     "dcgan": dcgan.Settings,
+    "stargan": star.Settings,
+    "unitygan": unity.Settings,
     "every": Every,
 }
 

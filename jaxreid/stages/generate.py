@@ -39,7 +39,8 @@ def every_camera(
 
         made.append(run_once(part, {"translator": translators.made_by}, make))
         parts.append(records.load(part / "records", real.size)["train"])
-    return Generated(concatenate(parts), fingerprint({"parts": made, "name": directory.name}))
+    made_by = fingerprint({"parts": made, "name": directory.name})
+    return Generated(concatenate(parts), made_by, "cameras")
 
 
 def from_noise(
@@ -76,7 +77,8 @@ def from_noise(
         records.write_generated(directory / "records", {"train": made_here()})
 
     made = run_once(directory, {"generator": made_by, "count": count}, make)
-    return Generated(records.load(directory / "records", data.train.size)["train"], made)
+    split = records.load(directory / "records", data.train.size)["train"]
+    return Generated(split, made, "noise")
 
 
 def to_unity(
@@ -122,7 +124,7 @@ def to_unity(
         lambda: records.write_generated(part / "records", {split_name: restyled()}),
     )
     written = records.load(part / "records", split.size)[split_name]
-    return Generated(written.take(np.argsort(order)), made)
+    return Generated(written.take(np.argsort(order)), made, "unity")
 
 
 def _records(

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxreid.data import Split
 from jaxreid.evaluation import CameraPairs, camera_pairs, query_scores, top_ranked
 from jaxreid.report import charts, figures, html, results
 from jaxreid.stages.arms import Arm
 from jaxreid.stages.sets import Generated, Sets
+from jaxreid.stages.sheets import sheet
 from jaxreid.training.metrics import read_lines
 
 
@@ -33,7 +33,7 @@ def publish(
         data: what was trained and tested on.
         arms: in the order of the table; the arm named like the system heads the report, the last
             one does where there is none.
-        generated: the system's generated set, for the translation grid.
+        generated: the system's generated set, for its sheet of pictures.
         quality: scores of generated images by set, from ``judge.quality``.
 
     Returns:
@@ -129,45 +129,12 @@ def _matrices(pairs: CameraPairs, arm: str) -> list[str]:
 
 
 def _pictures(arm: Arm, data: Sets, generated: Generated | None) -> list[html.Figure]:
-    drawn = []
-    if generated is not None and not any(generated.split.sources):
-        count, columns = len(generated.split), min(8, len(generated.split))
-        images = generated.split.images(np.arange(min(24, count // columns * columns)))
-        images = images.reshape(-1, columns, *images.shape[1:])
-        caption = "The first pictures of the generated set, chosen by nobody."
-        drawn.append(html.Figure("Drawn from noise", caption, figures.grid(images, scale=2)))
-    elif generated is not None:
-        drawn.append(
-            html.Figure(
-                "Each camera to each",
-                "Rows: training images of a camera, framed on the diagonal. "
-                "Columns: the camera whose style the translator gave them.",
-                _translations(data.train, generated.split),
-            )
-        )
-    drawn.append(
-        html.Figure(
-            "Best, median and worst queries",
-            f"Ranked by average precision of the arm {arm.name}; green frames are right.",
-            _ranked(arm, data),
-        )
+    ranked = html.Figure(
+        "Best, median and worst queries",
+        f"Ranked by average precision of the arm {arm.name}; green frames are right.",
+        _ranked(arm, data),
     )
-    return drawn
-
-
-def _translations(real: Split, generated: Split, count: int = 2) -> np.ndarray:
-    rows = {c: np.flatnonzero(real.cameras == c)[:count] for c in np.unique(real.cameras).tolist()}
-    at = {
-        (source, int(style)): row
-        for row, (source, style) in enumerate(zip(generated.sources, generated.styles, strict=True))
-    }
-    fake = {
-        (a, b): generated.images(np.array([at[real.names[row], b] for row in picked]))
-        for a, picked in rows.items()
-        for b in rows
-        if a != b
-    }
-    return figures.translation_grid({c: real.images(r) for c, r in rows.items()}, fake, scale=2)
+    return [sheet(data.train, generated), ranked] if generated else [ranked]
 
 
 def _ranked(arm: Arm, data: Sets, count: int = 3, depth: int = 8) -> np.ndarray:

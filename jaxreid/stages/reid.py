@@ -251,21 +251,30 @@ def _plan(real: Split, settings: Settings, seed: int) -> Plan[np.ndarray]:
 def _beside(plan, real, generated, settings, groups, steps, seed) -> Callable[[int], np.ndarray]:
     if not groups:
         return stream(len(generated), settings.generated_batch, (seed, 1))
+    return companions(
+        plan,
+        real.names,
+        (generated.sources, generated.styles),
+        groups,
+        each=companions_each(settings),
+        steps=steps,
+        seed=(seed, 1),
+    )
+
+
+def companions_each(settings: Settings) -> int:
+    """Generated images that accompany each real one.
+
+    Raises:
+        ValueError: a batch does not hold equally many of each.
+    """
     each, rest = divmod(settings.generated_batch, settings.batch)
     if rest or not each:
         raise ValueError(
             f"reid.generated_batch is {settings.generated_batch}, reid.batch {settings.batch}: "
             "every real image takes as many generated ones with it, so make the first a multiple"
         )
-    return companions(
-        plan,
-        real.names,
-        (generated.sources, generated.styles),
-        groups,
-        each=each,
-        steps=steps,
-        seed=(seed, 1),
-    )
+    return each
 
 
 def _loaded(split: Split, settings: Settings) -> Split:

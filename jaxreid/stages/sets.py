@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -44,10 +44,18 @@ class Restylers(NamedTuple):
 
 
 class Generated(NamedTuple):
-    """A generated set and the fingerprint of all that made it."""
+    """A generated set.
+
+    Attributes:
+        split: its pictures.
+        made_by: fingerprint of all that made it.
+        kind: ``cameras`` (every image in every other camera's style), ``unity`` (every image in one
+            style) or ``noise`` (of nobody).
+    """
 
     split: Split
     made_by: str
+    kind: Literal["cameras", "unity", "noise"] = "cameras"
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,11 @@ pictures join the training batches with the same target for every identity.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from jaxreid import losses
@@ -17,15 +19,42 @@ from jaxreid.stages import dcgan, generate, publish, reid, sets
 from jaxreid.stages.arms import run_arm
 from jaxreid.training import Every
 
+LABELS = ("lsro", "all_in_one", "pseudo")
+
 
 def lsro_loss(forward, stats, batch, key):
-    """Eq. 6 and 7: one mean over real images and generated ones, which pass the net together."""
+    """Eq. 6 and 7: every identity is as likely as any other to be on a generated image."""
+    logits, real, generated, stats = _together(forward, stats, batch, key)
+    targets = losses.lsro_labels(real, generated, logits.shape[-1])
+    return {"identity": losses.cross_entropy(logits, targets).mean()}, stats
+
+
+def all_in_one_loss(forward, stats, batch, key):
+    """A rival: generated images show one more identity, the last logit."""
+    logits, real, generated, stats = _together(forward, stats, batch, key)
+    labels = jnp.where(generated, logits.shape[-1] - 1, real)
+    targets = losses.smooth_labels(labels, logits.shape[-1])
+    return {"identity": losses.cross_entropy(logits, targets).mean()}, stats
+
+
+def pseudo_loss(forward, stats, batch, key, *, after: int, weight: float):
+    """A rival: a generated image shows whoever the network takes it for at that moment.
+
+    It counts ``weight`` inside the same mean, and nothing in the first ``after`` epochs.
+    """
+    logits, real, generated, stats = _together(forward, stats, batch, key)
+    labels = jnp.where(generated, logits.argmax(-1), real)
+    values = losses.cross_entropy(logits, losses.smooth_labels(labels, logits.shape[-1]))
+    counts = jnp.where(batch["epoch"] >= after, weight, 0.0)
+    return {"identity": (jnp.where(generated, counts, 1.0) * values).mean()}, stats
+
+
+def _together(forward, stats, batch, key) -> tuple[jax.Array, jax.Array, jax.Array, Any]:
+    """One pass over real and generated images, so that one batch norm sees both."""
     images = jnp.concatenate([batch["image"], batch["generated_image"]])
     labels = jnp.concatenate([batch["label"], batch["generated_label"]])
-    generated = jnp.arange(len(labels)) >= len(batch["label"])
     outputs, stats = forward(stats, images, key)
-    targets = losses.lsro_labels(labels, generated, outputs["logits"].shape[-1])
-    return {"identity": losses.cross_entropy(outputs["logits"], targets).mean()}, stats
+    return outputs["logits"], labels, jnp.arange(len(labels)) >= len(batch["label"]), stats
 
 
 def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
@@ -33,7 +62,7 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     options = config["lsro"]
     common = {"seed": config["seed"], "every": Every(**config["every"])}
     plain, gan = reid.Settings(**config["reid"]), dcgan.Settings(**config["dcgan"])
-    _require_images(options["images"], plain.generated_batch)
+    _require(options, plain)
     data = sets.prepare(workdir, sets.Settings(**config["data"]))
     reid.require(plain, data)
     dcgan.require(gan, data)
@@ -41,15 +70,21 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     sampler = dcgan.train(workdir / "dcgan", data, gan, **common)
     fakes = generate.from_noise(workdir / "generated", data, *sampler, options["images"])
     jittered = replace(plain, jitter=options["jitter"])
+    pseudo = partial(pseudo_loss, after=options["pseudo_after"], weight=options["pseudo_weight"])
+    loss = {"lsro": lsro_loss, "all_in_one": all_in_one_loss, "pseudo": pseudo}[options["labels"]]
+    extras = reid.Extras(classes=1 if options["labels"] == "all_in_one" else 0)
     arms = [
         run_arm(workdir, data, "baseline", plain, **common),
         run_arm(workdir, data, "jitter", jittered, **common),
-        run_arm(workdir, data, "lsro", plain, generated=fakes, loss=lsro_loss, **common),
+        run_arm(workdir, data, "lsro", plain, generated=fakes, loss=loss, extras=extras, **common),
     ]
     return publish.publish(workdir, config, data, arms, fakes)
 
 
-def _require_images(images: int, batch: int) -> None:
+def _require(options: Mapping[str, Any], settings: reid.Settings) -> None:
+    images, batch = options["images"], settings.generated_batch
+    if options["labels"] not in LABELS:
+        raise ValueError(f"lsro.labels is {options['labels']!r}; choose one of {LABELS}")
     if images < max(batch, 1) or batch < 1:
         raise ValueError(
             f"lsro.images is {images} and reid.generated_batch is {batch}: at least one generated "

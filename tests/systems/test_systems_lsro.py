@@ -1,6 +1,7 @@
 """GAN + LSRO: the loss, the turns of the DCGAN, and a whole tiny run."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from jaxreid import data
 from jaxreid.stages import dcgan
-from jaxreid.systems.lsro import lsro_loss
+from jaxreid.systems.lsro import all_in_one_loss, lsro_loss, pseudo_loss
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = dcgan.Settings(
@@ -42,6 +43,35 @@ def test_generated_images_pull_towards_every_identity_alike():
     np.testing.assert_allclose(value, expected, rtol=1e-6)
     targets = np.array([[0, 1, 0], [1 / 3] * 3])
     np.testing.assert_allclose(gradient, (p - targets) / 2, atol=1e-6)
+
+
+def label_loss(loss, logits, generated, label=1, epoch=0, **options):
+    """The loss of one image with these logits."""
+    kinds = {False: "image", True: "generated_image"}
+    batch = {name: jnp.zeros((0, 1)) for name in kinds.values()}
+    batch |= {"label": jnp.zeros(0, int), "generated_label": jnp.zeros(0, int), "epoch": epoch}
+    batch[kinds[generated]] = jnp.zeros((1, 1))
+    batch[kinds[generated].replace("image", "label")] = jnp.array([label])
+
+    def forward(stats, images, key):
+        return {"logits": jnp.array([logits])}, stats
+
+    return float(loss(forward, None, batch, None, **options)[0]["identity"])
+
+
+def test_all_in_one_is_a_class_of_its_own():
+    logits = (1.0, 2.0, 0.5, -1.0)
+    assert label_loss(all_in_one_loss, logits, True) == pytest.approx(3.495182, abs=1e-6)
+    assert label_loss(all_in_one_loss, logits, False) == pytest.approx(0.495182, abs=1e-6)
+
+
+def test_pseudo_labels_are_the_networks_own_and_wait():
+    logits, options = (1.0, 2.0, 0.5), {"after": 20, "weight": 0.1}
+    for label in (0, 1, 2):  # whoever the row is said to show
+        value = label_loss(pseudo_loss, logits, True, label, epoch=20, **options)
+        assert value == pytest.approx(0.046437, abs=1e-6)
+    assert label_loss(pseudo_loss, logits, True, epoch=19, **options) == 0.0
+    assert label_loss(pseudo_loss, logits, False, **options) == pytest.approx(0.464369, abs=1e-6)
 
 
 def test_the_generator_turns_twice_on_the_noise_of_the_discriminator():
@@ -96,12 +126,28 @@ def test_a_finished_run_is_not_done_again(finished):
     assert (workdir / "results.json").read_bytes() == before
 
 
+@pytest.mark.parametrize("labels", ["all_in_one", "pseudo"])
+def test_rival_labels_train_on_the_same_pictures(finished, tmp_path, labels):
+    workdir, _ = finished
+    shutil.copytree(workdir, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "reid_lsro")
+    done = launch(tmp_path, f"--config.lsro.labels={labels}")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "dcgan" not in done.stdout and "reid_baseline" not in done.stdout
+    rows = [
+        json.loads((w / "reid_lsro" / "metrics.jsonl").read_text().splitlines()[-1])
+        for w in (workdir, tmp_path)
+    ]
+    assert rows[0]["identity"] != rows[1]["identity"]
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [
         ("dcgan.image_height=33", "Images of 33x16 cannot be reached by 3 doublings"),
         ("dcgan.batch=4000", "there are 32 training images"),
         ("lsro.images=0", "lsro.images is 0"),
+        ("lsro.labels=outlier", "lsro.labels is 'outlier'; choose one of ('lsro', 'all_in_one'"),
     ],
 )
 def test_settings_that_cannot_be_trained_stop_before_work_starts(finished, option, message):

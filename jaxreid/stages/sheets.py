@@ -1,0 +1,67 @@
+"""Contact sheets of generated sets, for the report."""
+
+import numpy as np
+
+from jaxreid.data import Split
+from jaxreid.report import figures, html
+from jaxreid.stages.sets import Generated
+
+
+def sheet(real: Split, generated: Generated) -> html.Figure:
+    """The pictures of a generated set that a reader should see, with what they show.
+
+    Args:
+        real: training images that the set stands beside.
+        generated: of any kind.
+    """
+    drawn = {"noise": _noise, "unity": _unity, "cameras": _cameras}[generated.kind]
+    return drawn(real, generated.split)
+
+
+def _noise(real: Split, generated: Split) -> html.Figure:
+    columns = min(8, len(generated))
+    images = generated.images(np.arange(min(24, len(generated) // columns * columns)))
+    images = images.reshape(-1, columns, *images.shape[1:])
+    caption = "The first pictures of the generated set, chosen by nobody."
+    return html.Figure("Drawn from noise", caption, figures.grid(images, scale=2))
+
+
+def _cameras(real: Split, generated: Split) -> html.Figure:
+    rows = _first(real, 2)
+    at = {key: row for row, key in enumerate(zip(generated.sources, generated.styles, strict=True))}
+    fake = {
+        (a, b): generated.images(np.array([at[real.names[row], b] for row in picked]))
+        for a, picked in rows.items()
+        for b in rows
+        if a != b
+    }
+    caption = (
+        "Rows: training images of a camera, framed on the diagonal. "
+        "Columns: the camera whose style the translator gave them."
+    )
+    pictures = {camera: real.images(picked) for camera, picked in rows.items()}
+    return html.Figure(
+        "Each camera to each", caption, figures.translation_grid(pictures, fake, scale=2)
+    )
+
+
+def _unity(real: Split, generated: Split) -> html.Figure:
+    rows = _first(real, 4)
+    at = {source: row for row, source in enumerate(generated.sources)}
+    images = []
+    for picked in rows.values():
+        unified = np.array([at[real.names[row]] for row in picked])
+        both = np.stack([real.images(picked), generated.images(unified)], axis=1)
+        images.append(both.reshape(-1, *both.shape[2:]))
+    labels = [f"camera {camera + 1}" for camera in rows]
+    columns = ["real", "unity"] * (len(images[0]) // 2)
+    caption = "Training images of every camera, each beside its version in the unity style."
+    drawn = figures.grid(np.array(images), labels, columns, scale=2)
+    return html.Figure("Every camera in the unity style", caption, drawn)
+
+
+def _first(real: Split, count: int) -> dict[int, np.ndarray]:
+    """The first rows of every camera, equally many."""
+    cameras, counts = np.unique(real.cameras, return_counts=True)
+    count = min(count, int(counts.min()))
+    return {c: np.flatnonzero(real.cameras == c)[:count] for c in cameras.tolist()}

@@ -1,0 +1,162 @@
+"""StarGAN + fake triplet: a real anchor, its farthest generated image, other people's real images.
+
+Qin, Gu, Wang, Qi, Zhang, "Learning Camera-invariant Representation", ICANN 2019. One StarGAN gives
+every training image in every other camera's style. Translation distorts, so generated images are
+no ordinary samples: a real anchor pulls the farthest of its identity, and none is ever an anchor.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxreid import losses
+from jaxreid.stages import generate, publish, reid, sets, star
+from jaxreid.stages.arms import Arm, run_arm
+from jaxreid.training import Every
+
+TERMS = ("cls", "tri", "fake")
+CHOICES = {"negatives": ("real", "fake", "all"), "smooth_on": ("all", "fake")}
+
+
+def camera_invariant_loss(forward, stats, batch, key, *, terms, options):
+    """L_cls + L_tri + L_fake, each a mean: over images, over real anchors, over real anchors.
+
+    L_cls sees generated images, too, where ``options['cls_on_fake']`` says so; L_tri never does.
+    Without L_fake the generated images are left out altogether.
+    """
+    parts = ["", "generated_"] if "fake" in terms else [""]
+    images, labels = ([batch[part + name] for part in parts] for name in ("image", "label"))
+    outputs, stats = _passes(forward, stats, images, key, options["two_passes"])
+    found = {}
+    if "cls" in terms:
+        found["cls"] = _classification(outputs, labels, options)
+    real = outputs[0]["metric"], labels[0]
+    if "tri" in terms:
+        found["tri"] = losses.triplet(*real, margin=options["margin"]).mean()
+    if "fake" in terms:
+        fake, rules = (outputs[1]["metric"], labels[1]), {"negatives": options["negatives"]}
+        margin = options["fake_margin"]
+        found["fake"] = losses.fake_triplet(*real, *fake, margin=margin, **rules).mean()
+    return found, stats
+
+
+def _passes(forward, stats, images, key, apart) -> tuple[list[dict[str, jax.Array]], Any]:
+    """Real and generated images through the network: together, as batch norm sees them, or not."""
+    if not apart:
+        outputs, stats = forward(stats, jnp.concatenate(images), key)
+        first = len(images[0])
+        kinds = (slice(first), slice(first, None))[: len(images)]
+        return [{name: x[kind] for name, x in outputs.items()} for kind in kinds], stats
+    found = []
+    for kind, k in zip(images, jax.random.split(key, len(images)), strict=True):
+        outputs, stats = forward(stats, kind, k)
+        found.append(outputs)
+    return found, stats
+
+
+def _classification(outputs, labels, options) -> jax.Array:
+    values = []
+    for kind, (output, y) in enumerate(zip(outputs, labels, strict=True)):
+        smoothed = kind == 1 or options["smooth_on"] == "all"
+        epsilon = options["epsilon"] if smoothed else 0.0
+        targets = losses.smooth_labels(y, output["logits"].shape[-1], epsilon)
+        values.append(losses.cross_entropy(output["logits"], targets))
+    seen = values if options["cls_on_fake"] else values[:1]
+    return jnp.concatenate(seen).mean()
+
+
+def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
+    """Baselines without generated images, StarGAN, generated set, the three losses, report."""
+    options = config["faketriplet"]
+    common = {"seed": config["seed"], "every": Every(**config["every"])}
+    plain, gan = reid.Settings(**config["reid"]), star.Settings(**config["stargan"])
+    terms = parse_terms(options["terms"])
+    _require_options(options, plain)
+    reid.companions_each(plain)
+    data = sets.prepare(workdir, sets.Settings(**config["data"]))
+    groups = parse_groups(options["fake_groups"], np.unique(data.train.cameras).tolist())
+    reid.require(plain, data)
+    star.require(gan, data)
+
+    # What the loss does not read must not be part of an arm's settings.
+    read = {k: v for k, v in options.items() if k not in ("terms", "fake_groups", "jitter")}
+
+    def arm(name: str, terms: tuple[str, ...], settings=plain, generated=None) -> Arm:
+        loss = partial(camera_invariant_loss, terms=terms, options=read)
+        given = {"extras": reid.Extras(companions=groups)} if generated else {}
+        return run_arm(
+            workdir, data, name, settings, loss=loss, generated=generated, **given, **common
+        )
+
+    arms = [
+        arm("baseline", ("cls", "tri")),
+        arm("jitter", ("cls", "tri"), replace(plain, jitter=options["jitter"])),
+    ]
+    fakes = None
+    if "fake" in terms:
+        translators = star.train(workdir / "stargan", data, gan, **common)
+        fakes = generate.every_camera(workdir / "generated", data, translators)
+    arms.append(arm("faketriplet", terms, generated=fakes))
+    if data.truth is not None and fakes is not None:
+        truth = generate.every_camera(workdir / "truth", data, data.truth)
+        arms.append(arm("oracle", terms, generated=truth))
+    return publish.publish(workdir, config, data, arms, fakes)
+
+
+def parse_terms(text: str) -> tuple[str, ...]:
+    """``'cls+tri+fake'`` or any part of it, as the rows of the ablation.
+
+    Raises:
+        ValueError: on other or repeated names.
+    """
+    terms = tuple(text.split("+"))
+    if not set(terms) <= set(TERMS) or len(set(terms)) < len(terms):
+        raise ValueError(f"faketriplet.terms is {text!r}; join some of {', '.join(TERMS)} by +")
+    return terms
+
+
+def parse_groups(text: str, cameras: list[int]) -> tuple[tuple[int, ...], ...]:
+    """``'1,2,3;4,5,6'``: camera styles that are used, and those that join at half of the steps.
+
+    Args:
+        text: camera numbers as in file names, from 1; empty for all cameras from the start.
+        cameras: 0-based cameras that there are.
+
+    Raises:
+        ValueError: on what is no number or no camera, and if a camera's images would have no
+            generated image from the start, since none keeps its own camera's style.
+    """
+    if not text:
+        return (tuple(cameras),)
+    try:
+        groups = tuple(tuple(int(c) - 1 for c in group.split(",")) for group in text.split(";"))
+    except ValueError:
+        groups = ((-1,),)
+    if not {camera for group in groups for camera in group} <= set(cameras):
+        known = ", ".join(str(camera + 1) for camera in cameras)
+        raise ValueError(
+            f"faketriplet.fake_groups is {text!r}; cameras are {known}: write groups like '1,2;3'"
+        )
+    if len(set(groups[0])) == 1:
+        raise ValueError(
+            f"faketriplet.fake_groups is {text!r}: images of camera {groups[0][0] + 1} would have "
+            "no generated image at first; begin with two cameras or more"
+        )
+    return groups
+
+
+def _require_options(options: Mapping[str, Any], settings: reid.Settings) -> None:
+    for name, known in CHOICES.items():
+        if options[name] not in known:
+            raise ValueError(f"faketriplet.{name} is {options[name]!r}; choose one of {known}")
+    if settings.images_per_identity < 2:
+        raise ValueError(
+            f"reid.images_per_identity is {settings.images_per_identity}, but a triplet needs at "
+            "least 2 images of an identity in a batch"
+        )
