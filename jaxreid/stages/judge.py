@@ -147,7 +147,11 @@ def quality(
 
 
 def chooser(judges: Judges) -> Chooser:
-    """Scores translators by ``identity`` on the held-out people, without leaving any files."""
+    """Scores translators by ``identity`` on the held-out people, without leaving any files.
+
+    It is meant for checkpoints of one training. Between methods it may prefer the one that changes
+    the least; see ``camera_scores``.
+    """
     held = judges.held
 
     def identity(translators: Translators) -> float:
@@ -172,7 +176,10 @@ def camera_scores(
     """Scores of images that were given the style of another camera.
 
     ``identity``: mAP with the translated images as queries and the real images of the target
-    camera as gallery; it rises only if the picture keeps the person and moves to the camera.
+    camera as gallery; it falls where the person is lost, and with every trace of the translation
+    that a real image of that camera would not have. Read it beside that of untranslated images: a
+    person judge that overlooks cameras well finds these, too, so it cannot tell whether the style
+    was taken. That is what ``style`` says.
     ``recognised``: mAP with the real images of the source camera as gallery, but for the very
     image that the query was made from. ``style``: share of images that the camera judge takes for
     the target camera's.
