@@ -46,6 +46,16 @@ def test_random_crop_refuses_images_that_are_too_small():
         augment.random_crop(KEY, ramp(1, 4, 4), (5, 4))
 
 
+def test_crop_and_flip_draws_every_window_both_ways_round():
+    assert augment.larger((64, 32), 0.125) == (72, 36) and augment.larger((4, 3), 0.25) == (5, 4)
+    images = ramp(400, 5, 4).astype(jnp.uint8)
+    out = np.asarray(augment.to_uint8(augment.crop_and_flip(KEY, images, (4, 3))))[..., 0]
+    whole = np.asarray(images[0, :, :, 0])
+    windows = [whole[top : top + 4, left : left + 3] for top in range(2) for left in range(2)]
+    expected = {w.tobytes() for window in windows for w in (window, window[:, ::-1])}
+    assert {image.tobytes() for image in out} == expected and len(expected) == 8
+
+
 def test_pad_crop_pads_with_black():
     out = np.asarray(augment.pad_crop(KEY, jnp.zeros((200, 6, 4, 3)), 2))
     assert out.shape == (200, 6, 4, 3) and set(np.unique(out)) == {-1.0, 0.0}
