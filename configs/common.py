@@ -82,6 +82,54 @@ def reid(scale: str) -> ConfigDict:
     return block
 
 
+def cyclegan(scale: str) -> ConfigDict:
+    """One translator per pair of cameras, as CamStyle's images were made."""
+    block = ConfigDict(
+        {
+            "width": 64,
+            "blocks": 9,
+            "halvings": 2,
+            "patch_layers": 3,
+            "dropout": 0.0,
+            "batch": 1,
+            "margin": 286 / 256 - 1,
+            "cycle_weight": 10.0,
+            "identity_weight": 5.0,
+            "pool": 50,
+            "rate": 2e-4,
+            "epochs": 30,
+            "decay_epochs": 20,
+            "candidates": 1,
+        }
+    )
+    if scale == "demo":
+        block.update(
+            {
+                "width": 16,
+                "blocks": 2,
+                "halvings": 1,
+                "patch_layers": 1,
+                "rate": 1e-3,
+                "epochs": 3,
+                "decay_epochs": 5,
+            }
+        )
+    if scale == "tiny":
+        block.update(
+            {
+                "width": 4,
+                "blocks": 1,
+                "patch_layers": 2,
+                "batch": 4,
+                "epochs": 1,
+                "decay_epochs": 1,
+                "pool": 6,
+                "candidates": 2,
+            }
+        )
+    return block
+
+
 def stargan(scale: str) -> ConfigDict:
     """One translator between all cameras, as HHL trained it on person images."""
     block = ConfigDict(
@@ -101,6 +149,7 @@ def stargan(scale: str) -> ConfigDict:
             "decay": "linear",
             "steps": 220_000,
             "decay_steps": 110_000,
+            "candidates": 1,
         }
     )
     if scale == "demo":

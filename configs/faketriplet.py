@@ -36,6 +36,7 @@ SWEEPS: dict[str, dict[str, dict[str, Any]]] = {
         "456": {"faketriplet.fake_groups": "4,5,6"},
         "123": {"faketriplet.fake_groups": "1,2,3"},
     },
+    "translators": {kind: {"translator": kind} for kind in ("cyclegan", "stargan")},
     "world_cameras": {
         "real": {"faketriplet.terms": "cls+tri"},
         "all": {"faketriplet.fake_groups": ""},
@@ -64,6 +65,8 @@ def get_config(scale: str = "demo") -> ConfigDict:
             "every": common.every(scale),
             "data": common.data(scale),
             "reid": reid,
+            "translator": "stargan",
+            "gan": common.cyclegan(scale),
             "stargan": common.stargan(scale),
             "faketriplet": {
                 "terms": "cls+tri+fake",
@@ -76,6 +79,7 @@ def get_config(scale: str = "demo") -> ConfigDict:
                 "two_passes": False,
                 "fake_groups": "",
                 "jitter": 0.2,
+                "judge": scale == "tiny",
             },
         }
     )

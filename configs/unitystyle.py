@@ -77,6 +77,6 @@ def get_config(scale: str = "demo") -> ConfigDict:
             "data": common.data(scale),
             "reid": reid,
             "unitygan": gan,
-            "unitystyle": {"separate_bn_batches": False, "judge": False, "jitter": 0.2},
+            "unitystyle": {"separate_bn_batches": False, "judge": scale == "tiny", "jitter": 0.2},
         }
     )

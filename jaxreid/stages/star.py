@@ -15,8 +15,10 @@ from jaxreid import losses
 from jaxreid.data import Split, augment, prefetch, shuffled
 from jaxreid.nets.stargan import Discriminator, Generator
 from jaxreid.report import figures
+from jaxreid.stages import choose
 from jaxreid.stages.sets import Sets, Translate, Translators, require_batch
 from jaxreid.training import Aux, Every, Phase, State, alternate, create, fit, run_once
+from jaxreid.training.workdir import fingerprint
 
 DECAYS = ("linear", "legacy")
 
@@ -42,6 +44,8 @@ class Settings:
             ``schedule``.
         steps: of the whole training; one batch and one turn of the discriminator each (220,000).
         decay_steps: the last of them, in which the rate falls (110,000).
+        candidates: checkpoints, evenly spaced over the second half of the training, that can be
+            chosen among; 1 takes the last (published).
     """
 
     width: int
@@ -59,6 +63,7 @@ class Settings:
     decay: str
     steps: int
     decay_steps: int
+    candidates: int
 
     def __post_init__(self):
         """Refuses a schedule that cannot be followed."""
@@ -71,6 +76,7 @@ class Settings:
                 f"stargan.decay_steps is {self.decay_steps} and stargan.steps is {self.steps}: the "
                 "rate falls in the last decay_steps of them, so choose 0 to stargan.steps"
             )
+        choose.candidates(self.steps, self.candidates)
 
 
 def require(settings: Settings, data: Sets) -> None:
@@ -187,7 +193,13 @@ def optimisers(settings: Settings) -> dict[str, optax.GradientTransformation]:
 
 
 def train(
-    directory: Path, data: Sets, settings: Settings, *, seed: int, every: Every
+    directory: Path,
+    data: Sets,
+    settings: Settings,
+    *,
+    seed: int,
+    every: Every,
+    chooser: choose.Chooser | None = None,
 ) -> Translators:
     """Trains one StarGAN on all training images, with their cameras as domains.
 
@@ -197,18 +209,27 @@ def train(
         settings: see ``Settings``.
         seed: of initialisation, batches and augmentation.
         every: how often to log, save and sample.
+        chooser: picks among ``settings.candidates`` checkpoints; None takes the last.
 
     Returns:
         Translators for every ordered pair of different cameras.
     """
+    keep = choose.candidates(settings.steps, settings.candidates)
+    training = partial(_train, directory, data.train, settings, seed, every, keep)
     made_by = {"stargan": asdict(settings), "seed": seed, "data": data.made_by}
-    # Called again, a finished training only reads its last checkpoint.
-    state = cache(partial(_train, directory, data.train, settings, seed, every))
-    fingerprint = run_once(directory, made_by | {"size": data.train.size}, state)
-    return Translators(_translators(state, _cameras(data.train), settings), fingerprint)
+    made_by |= {"size": data.train.size}
+    trained = run_once(directory, made_by, partial(training, settings.steps))
+
+    def after(step: int) -> Translators:
+        # Called again, a finished training only reads the checkpoint of this step.
+        state = cache(partial(training, step))
+        between = _translators(state, _cameras(data.train), settings)
+        return Translators(between, fingerprint({"trained": trained, "step": step}))
+
+    return choose.best(directory / "choice", {step: partial(after, step) for step in keep}, chooser)
 
 
-def _train(directory: Path, real: Split, settings: Settings, seed: int, every: Every) -> State:
+def _train(directory: Path, real: Split, settings, seed, every, keep, steps) -> State:
     cameras = _cameras(real)
     init, step = program(settings, real.size, len(cameras))
     loaded = real.resized(augment.larger(real.size, settings.margin))
@@ -223,9 +244,10 @@ def _train(directory: Path, real: Split, settings: Settings, seed: int, every: E
         lambda: init(jax.random.key(seed)),
         step,
         lambda start, stop: prefetch(batch, start, stop),
-        steps=settings.steps,
+        steps=steps,
         directory=directory,
         every=every,
+        keep=keep,
         sample=lambda state, step: _sample(directory, state, step, real, settings),
     )
 

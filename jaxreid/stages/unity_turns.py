@@ -92,7 +92,7 @@ class Settings:
     @property
     def shares(self) -> list[float]:
         """The weights of the four terms, in the order of ``TERMS``."""
-        return [getattr(self, f"{term}_weight") for term in TERMS]
+        return [self.gan_weight, self.matching_weight, self.identity_weight, self.cycle_weight]
 
     def _require(self, name: str, holds: bool, allowed: str) -> None:
         if not holds:

@@ -1,22 +1,20 @@
 """CamStyle: every training image in the style of every other camera.
 
 Zhong, Zheng, Zheng, Li, Yang, "Camera Style Adaptation for Person Re-identification", CVPR 2018.
-One CycleGAN per camera pair translates each training image to all other cameras; a translated
-image keeps its identity, with a smoothed label that absorbs the noise of the translation.
+One CycleGAN per camera pair (or one StarGAN) translates each training image to all other cameras; a
+translated image keeps its identity, with a smoothed label that absorbs the noise of translation.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from jaxreid import losses
-from jaxreid.stages import cycle, generate, judge, publish, reid, sets
+from jaxreid.stages import between, cycle, generate, judge, publish, reid, sets, star
 from jaxreid.stages.arms import run_arm
 from jaxreid.training import Every
 
@@ -41,15 +39,15 @@ def camstyle_loss(forward, stats, batch, key, *, epsilon: float):
 
 
 def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
-    """Baselines, judges, CycleGANs for all camera pairs, generated set, CamStyle, report."""
+    """Baselines, judges, translators between cameras, generated set, CamStyle, report."""
     options = config["camstyle"]
     common = {"seed": config["seed"], "every": Every(**config["every"])}
-    plain, gan = reid.Settings(**config["reid"]), cycle.Settings(**config["gan"])
-    _require_judge(options["judge"], gan.candidates)
+    plain = reid.Settings(**config["reid"])
+    gans = cycle.Settings(**config["gan"]), star.Settings(**config["stargan"])
+    translator = between.Settings(config["translator"], *gans, judged=options["judge"])
     data = sets.prepare(workdir, sets.Settings(**config["data"]))
-    pairs = list(combinations(np.unique(data.train.cameras).tolist(), 2))
     reid.require(plain, data)
-    cycle.require(gan, data, pairs)
+    between.require(translator, data)
     if options["judge"]:
         judge.require(plain, data, seed=config["seed"])
 
@@ -60,8 +58,7 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     ]
     loss = partial(camstyle_loss, epsilon=options["epsilon"])
     judges = judge.judge(workdir / "judges", data, plain, **common) if options["judge"] else None
-    chooser = judge.chooser(judges) if judges else None
-    translators = cycle.train(workdir / "cyclegan", data, pairs, gan, **common, chooser=chooser)
+    translators = between.train(workdir, data, translator, judges=judges, **common)
     made = {"camstyle": generate.every_camera(workdir / "generated", data, translators)}
     arms.append(train_and_score("camstyle", plain, generated=made["camstyle"], loss=loss))
     if data.truth is not None:
@@ -69,11 +66,3 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
         arms.append(train_and_score("oracle", plain, generated=made["truth"], loss=loss))
     quality = judge.quality(workdir / "quality", judges, made) if judges else None
     return publish.publish(workdir, config, data, arms, made["camstyle"], quality)
-
-
-def _require_judge(judge: bool, candidates: int) -> None:
-    if candidates > 1 and not judge:
-        raise ValueError(
-            f"gan.candidates is {candidates}, but camstyle.judge is off, so nothing chooses among "
-            "them: say --config.camstyle.judge, or --config.gan.candidates=1 for the last one"
-        )

@@ -16,11 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxreid import losses
-from jaxreid.stages import generate, publish, reid, sets, star
+from jaxreid.stages import between, cycle, generate, judge, publish, reid, sets, star
 from jaxreid.stages.arms import Arm, run_arm
 from jaxreid.training import Every
 
 TERMS = ("cls", "tri", "fake")
+UNREAD = ("terms", "fake_groups", "jitter", "judge")  # options that the loss does not read
 CHOICES = {"negatives": ("real", "fake", "all"), "smooth_on": ("all", "fake")}
 
 
@@ -75,17 +76,20 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     """Baselines without generated images, StarGAN, generated set, the three losses, report."""
     options = config["faketriplet"]
     common = {"seed": config["seed"], "every": Every(**config["every"])}
-    plain, gan = reid.Settings(**config["reid"]), star.Settings(**config["stargan"])
+    plain = reid.Settings(**config["reid"])
+    gans = cycle.Settings(**config["gan"]), star.Settings(**config["stargan"])
+    translator = between.Settings(config["translator"], *gans, judged=options["judge"])
     terms = parse_terms(options["terms"])
     _require_options(options, plain)
     reid.companions_each(plain)
     data = sets.prepare(workdir, sets.Settings(**config["data"]))
     groups = parse_groups(options["fake_groups"], np.unique(data.train.cameras).tolist())
     reid.require(plain, data)
-    star.require(gan, data)
+    between.require(translator, data)
+    if options["judge"]:
+        judge.require(plain, data, seed=config["seed"])
 
-    # What the loss does not read must not be part of an arm's settings.
-    read = {k: v for k, v in options.items() if k not in ("terms", "fake_groups", "jitter")}
+    read = {k: v for k, v in options.items() if k not in UNREAD}
 
     def arm(name: str, terms: tuple[str, ...], settings=plain, generated=None) -> Arm:
         loss = partial(camera_invariant_loss, terms=terms, options=read)
@@ -98,15 +102,18 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
         arm("baseline", ("cls", "tri")),
         arm("jitter", ("cls", "tri"), replace(plain, jitter=options["jitter"])),
     ]
-    fakes = None
-    if "fake" in terms:
-        translators = star.train(workdir / "stargan", data, gan, **common)
-        fakes = generate.every_camera(workdir / "generated", data, translators)
-    arms.append(arm("faketriplet", terms, generated=fakes))
-    if data.truth is not None and fakes is not None:
-        truth = generate.every_camera(workdir / "truth", data, data.truth)
-        arms.append(arm("oracle", terms, generated=truth))
-    return publish.publish(workdir, config, data, arms, fakes)
+    if "fake" not in terms:
+        arms.append(arm("faketriplet", terms))
+        return publish.publish(workdir, config, data, arms)
+    judges = judge.judge(workdir / "judges", data, plain, **common) if options["judge"] else None
+    translators = between.train(workdir, data, translator, judges=judges, **common)
+    made = {"faketriplet": generate.every_camera(workdir / "generated", data, translators)}
+    arms.append(arm("faketriplet", terms, generated=made["faketriplet"]))
+    if data.truth is not None:
+        made["truth"] = generate.every_camera(workdir / "truth", data, data.truth)
+        arms.append(arm("oracle", terms, generated=made["truth"]))
+    quality = judge.quality(workdir / "quality", judges, made) if judges else None
+    return publish.publish(workdir, config, data, arms, made["faketriplet"], quality)
 
 
 def parse_terms(text: str) -> tuple[str, ...]:

@@ -90,8 +90,13 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
         arms.score(trained, unified),
         arms.score(trained, data, "real"),
     ]
+    made = {"unitystyle": fakes}
     if data.truth is not None:
-        oracle, unified = restyled(workdir / "truth", data, as_first_camera(data.truth))
-        trained = arms.train(workdir, data, "oracle", plain, generated=oracle, **beside)
+        made["truth"], unified = restyled(workdir / "truth", data, as_first_camera(data.truth))
+        trained = arms.train(workdir, data, "oracle", plain, generated=made["truth"], **beside)
         found.append(arms.score(trained, unified))
-    return publish.publish(workdir, config, data, found, fakes)
+    quality = None
+    if options["judge"]:
+        judges = judge.judge(workdir / "judges", data, plain, **common)
+        quality = judge.quality(workdir / "quality", judges, made, unified=True)
+    return publish.publish(workdir, config, data, found, fakes, quality)

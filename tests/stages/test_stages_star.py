@@ -39,6 +39,7 @@ SETTINGS = star.Settings(
     decay="linear",
     steps=7,
     decay_steps=3,
+    candidates=1,
 )
 EVERY = Every(log=1, save=2, sample=100)
 

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -68,12 +69,30 @@ def test_judges_score_generated_images_and_choose_the_checkpoint(camstyle):
     assert said.count("<- chosen") == 1
 
 
+def test_a_stargan_takes_the_place_of_the_cyclegans(camstyle, tmp_path):
+    shutil.copytree(camstyle[0], tmp_path, dirs_exist_ok=True)
+    for stage in ("generated", "quality", "reid_camstyle"):
+        shutil.rmtree(tmp_path / stage)
+    options = ["--config.translator=stargan", "--config.stargan.candidates=2"]
+    done = subprocess.run(
+        [*command("camstyle", tmp_path), *options], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "reid_baseline" not in done.stdout and done.stdout.count("<- chosen") == 1
+    chosen = json.loads((tmp_path / "stargan/choice/choice.json").read_text())
+    quality = json.loads((tmp_path / "results.json").read_text())["quality"]
+    assert quality["camstyle"]["identity"] == chosen["scores"][str(chosen["step"])]
+    assert set(chosen["scores"]) == {"6", "8"}  # of 8 steps
+
+
 def test_candidates_without_judges_are_refused_before_any_work(tmp_path):
     options = ["--config.camstyle.judge=False", "--config.gan.candidates=2"]
     done = subprocess.run(
         [*command("camstyle", tmp_path), *options], cwd=ROOT, capture_output=True, text=True
     )
-    assert done.returncode == 1 and "gan.candidates is 2, but camstyle.judge is off" in done.stderr
+    assert (
+        done.returncode == 1 and "gan.candidates is 2, but the option judge is off" in done.stderr
+    )
     assert not (tmp_path / "world").exists()
 
 
