@@ -17,7 +17,9 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from functools import reduce
 from importlib import import_module
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +54,8 @@ def run(options: argparse.Namespace, seed: int) -> None:
         print(f"{stored}: there already")
         return
     workdir = options.workdir / name / f"seed_{seed}"
-    given = ["launch.py", f"--config={_config_file(options)}", f"--config.seed={seed}"]
+    given = ["launch.py", f"--config={_config_file(options)}"]
+    given += [f"--config.{key}={value}" for key, value in overrides(options, seed).items()]
     given += [f"--sweep={options.sweep}"] if options.sweep else []
     given += [f"--workdir={workdir}"]
     found, fresh, start = code(), not workdir.exists(), time.perf_counter()
@@ -67,11 +70,21 @@ def run(options: argparse.Namespace, seed: int) -> None:
 def settings(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     """What a run made now would store as its settings."""
     config = import_module(f"configs.{options.system}").get_config(options.scale).to_dict()
-    config["seed"] = seed
+    for key, value in overrides(options, seed).items():
+        *blocks, name = key.split(".")
+        reduce(getitem, blocks, config)[name] = value
     if options.sweep:
         rows = sweep.overrides(_config_file(options), options.sweep)
         config["sweep"] = {options.sweep: rows}
     return json.loads(json.dumps(config))
+
+
+def overrides(options: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """What a run changes in its config: the seeds, and judges wherever the system knows them."""
+    config = import_module(f"configs.{options.system}").get_config(options.scale)
+    judged = "judge" in config.get(options.system, {})
+    changed = {"seed": seed, "data.world.seed": seed}
+    return changed | ({f"{options.system}.judge": True} if judged else {})
 
 
 def code() -> dict[str, Any]:

@@ -15,8 +15,8 @@ from jaxreid.training.workdir import flat
 HEAD = """# Evidence
 
 Made by `make evidence-table` from the runs stored in `evidence/`, one file per system and seed. A
-seed decides initialisation, batches, augmentation and generators; the pictures stay the same. So an
-interval says what other seeds would give on these pictures, not what other pictures would give.
+seed decides the world (its people, cameras and pictures), initialisation, batches, augmentation and
+generators. So an interval says what to expect of another world of the same size and strength.
 
 Scores are in percent, mean (standard deviation) over the seeds. Differences from the baseline pair
 the arms of one seed and are in points, with the 95 % interval by Student's t; nothing is corrected
@@ -25,11 +25,19 @@ Fieller's 95 % interval from the same pairs; blank without an oracle, or where t
 not shown to be above the baseline. The verdict is about mAP: *shown* where the interval of the
 difference lies above 0, *opposite* where it lies below, else *not shown*. Runs on one machine share
 stages of equal settings: each file lists those that it took over, and from which run.
+
+The second table of a system asks networks that never saw a generated image about those of held-out
+training people, in percent. *identity*: mAP of translated images that search real ones of the
+target camera. *recognised*: mAP of them searching real ones of their own camera (of all others,
+where the images were given one common style). *style*: how often a network that names cameras names
+the target. *source_camera*: how often it still names the source, where styles became one. The row
+`untranslated` is the source images as they are, `real` the accuracy on real images.
 """
 COLUMNS = (
     *("arm", "seeds", "rank-1", "mAP", "mAP less baseline"),
     *("gap closed (mAP)", "rank-1 less baseline", "verdict"),
 )
+SEEDS = ("seed", "data.world.seed")
 Run = dict[str, Any]
 
 
@@ -45,11 +53,27 @@ def _section(folder: Path) -> str:
     _require_equal_settings(folder, runs)
     arms = sorted(runs[0]["arms"], key=lambda arm: (arm == ORACLE, arm != BASELINE, arm))
     table = markdown.table([COLUMNS, *(_row(arm, runs) for arm in arms)])
-    return f"## {folder.name}\n\n{table}\n\n{_origin(runs, seeds)}\n"
+    quality = _quality([run["quality"] for run in runs if "quality" in run])
+    parts = [f"## {folder.name}", table, quality, _origin(runs, seeds)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _quality(found: Sequence[dict[str, dict[str, float]]]) -> str:
+    """Mean and spread of what the judges say of each generated set, '' where nobody judged."""
+    if not found:
+        return ""
+    kinds = list(dict.fromkeys(key for scores in found[0].values() for key in scores))
+    rows = []
+    for name, scores in found[0].items():
+        values = {key: np.array([run[name][key] for run in found]) for key in scores}
+        rows.append([name, *(_spread(values[k]) if k in values else "" for k in kinds)])
+    return markdown.table([("images", *kinds), *rows])
 
 
 def _require_equal_settings(folder: Path, runs: Sequence[Run]) -> None:
-    first, *others = [flat(run["settings"] | {"seed": None}) for run in runs]
+    first, *others = [
+        {k: v for k, v in flat(run["settings"]).items() if k not in SEEDS} for run in runs
+    ]
     for other in others:
         names = [k for k in sorted(first.keys() | other.keys()) if first.get(k) != other.get(k)]
         if names:

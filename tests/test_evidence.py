@@ -28,7 +28,8 @@ def store(folder, seed, arms, **settings):
         "changed": seed == 1,
         "device": "cpu",
         "jax": "0.10",
-        "settings": {"seed": seed, "gan": {"rate": 0.1}} | settings,
+        "settings": {"seed": seed, "data": {"world": {"seed": seed}}, "gan": {"rate": 0.1}}
+        | settings,
         "arms": {arm: {"rank-1": score, "mAP": score} for arm, score in arms.items()},
     }
     (folder / f"seed_{seed}.json").write_text(json.dumps(run))
@@ -53,6 +54,16 @@ def test_the_page_by_hand(tmp_path):
     command = "`python launch.py --config.seed=SEED --workdir=runs/x/seed_SEED`"
     assert f"{command} for SEED in 0, 1, 2; " in text
     assert "commit 0123456789ab, 0123456789ab with local changes; cpu, JAX 0.10." in text
+
+
+def test_what_judges_said_stands_in_a_table_of_its_own(tmp_path):
+    for seed, style in enumerate((0.5, 0.7)):
+        store(tmp_path / "x", seed, {"own": 0.2, "baseline": 0.1})
+        path = tmp_path / "x" / f"seed_{seed}.json"
+        quality = {"real": {"style": 1.0}, "own": {"identity": 0.4, "style": style}}
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"quality": quality}))
+    assert "| images | style | identity |" in page(tmp_path)
+    assert "| own | 60.0 (14.1) | 40.0 (0.0) |" in page(tmp_path)
 
 
 def test_one_seed_has_no_interval_and_other_settings_are_refused(tmp_path):
@@ -108,8 +119,14 @@ def test_a_run_is_stored_once_with_its_origin(tmp_path, monkeypatch, launches):
     monkeypatch.setattr("sys.argv", [*arguments, f"--workdir={tmp_path / 'runs'}"])
     evidence.main()
     evidence.main()  # finds both
-    assert [c[:3] for c in launches] == [
-        ["launch.py", "--config=configs/camstyle.py:tiny", f"--config.seed={seed}"]
+    assert [c[:5] for c in launches] == [
+        [
+            "launch.py",
+            "--config=configs/camstyle.py:tiny",
+            f"--config.seed={seed}",
+            f"--config.data.world.seed={seed}",
+            "--config.camstyle.judge=True",
+        ]
         for seed in (0, 1)
     ]
     stored = json.loads((tmp_path / "kept/camstyle/seed_1.json").read_text())
