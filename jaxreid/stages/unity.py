@@ -140,11 +140,7 @@ def _batches(
 def program(settings: Settings, size: tuple[int, int], cameras: int, epoch: int):
     """``init(keys)`` and ``step(state, batch)`` over a leading axis of models, made once."""
     generator, judge = networks(settings)
-    rate = schedule(settings, epoch)
-    # An optimiser counts its own turns; the schedule counts steps.
-    judge_tx = optax.adam(lambda turn: rate(2 * turn), b1=0.5, b2=0.999)
-    tx = dict.fromkeys("GF", optax.adam(rate, b1=0.5, b2=0.999))
-    tx |= dict.fromkeys(("DX", "DY"), judge_tx)
+    tx = optimizers(settings, epoch)
 
     def init(key: jax.Array) -> State:
         keys = dict(zip(tx, jax.random.split(key, len(tx)), strict=True))
@@ -154,6 +150,14 @@ def program(settings: Settings, size: tuple[int, int], cameras: int, epoch: int)
         return create(jax.random.fold_in(key, 0), nets, tx, extra)
 
     return jax.jit(jax.vmap(init)), alternate(phases(settings, size, cameras), tx).map(jax.vmap)
+
+
+def optimizers(settings: Settings, epoch: int) -> dict[str, optax.GradientTransformation]:
+    """Adam for every network; an optimiser counts its own turns, the schedule counts steps."""
+    rate = schedule(settings, epoch)
+    generators = optax.adam(rate, b1=0.5, b2=0.999)
+    judges = optax.adam(lambda turn: rate(2 * turn), b1=0.5, b2=0.999)
+    return {"G": generators, "F": generators, "DX": judges, "DY": judges}
 
 
 def _restyle(
