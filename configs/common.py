@@ -153,8 +153,9 @@ def stargan(scale: str) -> ConfigDict:
         }
     )
     if scale == "demo":
-        block.update({"width": 16, "blocks": 2, "halvings": 1, "judge_width": 16})
-        block.update({"judge_layers": 5, "rate": 5e-4, "steps": 4000, "decay_steps": 2000})
+        block.update({"width": 16, "blocks": 2, "halvings": 0, "judge_width": 16})
+        block.update({"judge_layers": 5, "batch": 2, "turns": 1, "cycle_weight": 5.0})
+        block.update({"rate": 1e-3, "steps": 8000, "decay_steps": 5000})
     if scale == "tiny":
         block.update({"width": 4, "blocks": 1, "halvings": 1, "judge_width": 4})
         block.update({"judge_layers": 4, "batch": 4, "turns": 2, "steps": 8, "decay_steps": 4})

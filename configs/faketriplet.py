@@ -52,7 +52,7 @@ def get_config(scale: str = "demo") -> ConfigDict:
     common.check(scale)
     reid = common.reid(scale)
     reid.update({"head": "direct", "optimiser": "adam", "images_per_identity": 4})
-    reid.update({"generated_batch": reid.batch, "rate": 1e-3, "head_rate": 1e-3})
+    reid.update({"generated_batch": reid.batch, "rate": 3e-3, "head_rate": 3e-3})
     if scale == "paper":
         reid.update(
             {"batch": 32, "generated_batch": 32, "epochs": 42, "decay_every": 14}
