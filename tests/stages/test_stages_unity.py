@@ -38,6 +38,7 @@ SETTINGS = unity.Settings(
     epochs=1,
     decay_epochs=1,
 )
+METRICS = ("attention", "d_x", "d_y", "g_cycle", "g_gan", "g_identity", "g_matching")
 KEY = jax.random.key(3)
 
 
@@ -254,42 +255,62 @@ def test_discriminators_lower_the_halved_cross_entropy(nets, batch):
     assert not aux.stats and not aux.memo
 
 
+@pytest.mark.parametrize("draw", ["all", "one"])
 @pytest.mark.parametrize("weight_norm", ["sum1", "none"])
-def test_weights_pass_gradients_to_attention_only_if_asked(nets, batch, looked_at, weight_norm):
-    """What 'flow' adds to the gradient is that of the weights, times the losses they weigh."""
+def test_weights_of_attention_have_the_gradient_asked_for(weight_norm, draw):
+    attention = jnp.array([[0.2], [0.3], [0.5]])
+
+    def weighed(attention, weight_grad):
+        options = {"weight_grad": weight_grad, "weight_norm": weight_norm, "draw": draw}
+        cameras, weights = unity_turns.drawn_cameras(replace(SETTINGS, **options), KEY, attention)
+        return (weights * (1 + cameras)).sum(), cameras
+
+    (_, cameras), flow = jax.value_and_grad(weighed, has_aux=True)(attention, "flow")
+    stop, _ = jax.grad(weighed, has_aux=True)(attention, "stop")
+    costs = np.zeros(3)
+    costs[cameras] = (1 + cameras) * (3 if draw == "one" else 1)
+    expected = costs - (costs @ attention if weight_norm == "sum1" else 0)  # they add up to 1
+    np.testing.assert_allclose(flow[:, 0], expected, rtol=1e-5)
+    assert np.all(stop == 0)
+
+
+def test_a_turn_learns_through_its_weights_only_if_asked(nets, batch, monkeypatch):
+    towards = np.outer([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 5.0])  # terms that no network can change
+    monkeypatch.setattr(unity_turns, "generator_terms", lambda settings, seen: jnp.array(towards))
+    style = nets.nets["G"].params["style"]
+
+    def with_style(style):
+        net = nets.nets["G"]
+        return nets.replace(nets=nets.nets | {"G": net.replace(params=net.params | style)})
 
     def gradient(weight_grad):
-        settings = replace(SETTINGS, weight_grad=weight_grad, weight_norm=weight_norm)
+        settings = replace(SETTINGS, weight_grad=weight_grad, weight_norm="none")
         loss = loss_of(settings)
 
         def of_style(style):
-            net = nets.nets["G"]
-            changed = net.replace(params=net.params | {"style": style})
-            state = nets.replace(nets=nets.nets | {"G": changed})
-            return loss(state, batch, jnp.int32(1))[0]
+            # An odd step, so that the normalisers are still 1.
+            return loss(with_style({"style": style}), batch, jnp.int32(1))[0]
 
-        return jax.jit(jax.grad(of_style))(nets.nets["G"].params["style"])
+        return jax.jit(jax.grad(of_style))(style)
 
-    added = jax.tree.map(jnp.subtract, gradient("flow"), gradient("stop"))
-    costs = looked_at[0] @ np.array(SHARES)  # the normalisers are 1 in a step without update
-    generator, _ = unity_turns.networks(SETTINGS)
-
-    def weighted(style):
-        variables = {"params": nets.nets["G"].params | {"style": style}}
-        variables["batch_stats"] = nets.nets["G"].stats
-        y = batch["g_y"] / np.float32(127.5) - 1
+    def weighed(style):
+        net = with_style({"style": style}).nets["G"]
+        variables = {"params": net.params, "batch_stats": net.stats}
         attend = partial(generator.apply, train=True, mutable=["batch_stats"], method="attention")
+        y = batch["g_y"] / np.float32(127.5) - 1
         means = jnp.stack([attend(variables, images)[0].mean() for images in y])
-        return (costs * (means / means.sum() if weight_norm == "sum1" else means)).sum()
+        return (np.array(SHARES) @ towards * means).sum()
 
-    expected = jax.jit(jax.grad(weighted))(nets.nets["G"].params["style"])
-    assert max(np.abs(x).max() for x in leaves(expected)) > 1e-6
-    for a, b in zip(leaves(added), leaves(expected), strict=True):
-        np.testing.assert_allclose(a, b, atol=2e-3 * np.abs(b).max() + 1e-7)
+    generator, _ = unity_turns.networks(SETTINGS)
+    flow, expected = gradient("flow"), jax.jit(jax.grad(weighed))(style)
+    for found, wanted in zip(leaves(flow), leaves(expected), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-7)
+    assert all(np.abs(x).max() > 1e-5 for x in leaves(expected))
+    assert all(np.all(x == 0) for x in leaves(gradient("stop")))
 
 
 @pytest.mark.parametrize(
-    "options", [{"merge": "concat"}, {"norm": "in", "batch": 1}, {"ssim_share": 0.0, "draw": "one"}]
+    "options", [{"merge": "concat", "draw": "one"}, {"norm": "in", "batch": 1}]
 )
 def test_every_form_of_the_networks_takes_a_step(options):
     settings = replace(SETTINGS, **options)
@@ -298,9 +319,10 @@ def test_every_form_of_the_networks_takes_a_step(options):
     image = jax.ShapeDtypeStruct((1, settings.batch, *SIZE, 3), jnp.uint8)
     images = jax.ShapeDtypeStruct((1, CAMERAS, settings.batch, *SIZE, 3), jnp.uint8)
     batch = {"d_x": image, "d_y": images, "g_x": image, "g_y": images}
-    for program in step.programs:
-        after, _ = jax.eval_shape(program, state, batch)
-        assert jax.tree.map(lambda a, b: a.shape == b.shape, after, state)
+    after, metrics = jax.eval_shape(step.programs[0], state, batch)
+    shapes = [jax.tree.map(lambda x: (x.shape, x.dtype), s) for s in (after, state)]
+    assert shapes[0] == shapes[1]
+    assert {name: value.shape for name, value in metrics.items()} == dict.fromkeys(METRICS, (1,))
 
 
 def test_the_rate_falls_by_steps_for_those_who_turn_every_other_one():
