@@ -63,6 +63,7 @@ def reid(scale: str) -> ConfigDict:
             "optimiser": "sgd",
             "rate": 0.05,
             "head_rate": 0.1,
+            "warmup": 0,
             "decay_every": 20,
             "weight_decay": 5e-4,
             "crop": "pad",

@@ -50,6 +50,7 @@ class Settings:
         optimiser: ``sgd`` (Nesterov momentum 0.9) or ``adam`` (betas 0.9 and 0.999).
         rate: learning rate of the backbone.
         head_rate: learning rate of the head.
+        warmup: epochs over which both rise from nothing, for triplets that would collapse.
         decay_every: epochs after which both fall to a tenth.
         weight_decay: on every parameter, coupled.
         crop: before the random crop, images get ``pad`` pixels of black on every side (``pad``), or
@@ -76,6 +77,7 @@ class Settings:
     optimiser: str
     rate: float
     head_rate: float
+    warmup: int
     decay_every: int
     weight_decay: float
     crop: str
@@ -358,18 +360,23 @@ def augmented(key: jax.Array, images: jax.Array, settings: Settings) -> jax.Arra
 
 
 def optimiser(settings: Settings, steps_per_epoch: int) -> optax.GradientTransformation:
-    """SGD or Adam, the head at its own rate, both x 0.1 every ``decay_every`` epochs."""
+    """SGD or Adam, the head at its own rate, both warmed up, x 0.1 every ``decay_every``."""
 
     def descend(rate: float) -> optax.GradientTransformation:
         boundaries = range(settings.decay_every, settings.epochs, settings.decay_every)
         falls = optax.piecewise_constant_schedule(
             rate, {epoch * steps_per_epoch: 0.1 for epoch in boundaries}
         )
+        warm = max(1, settings.warmup * steps_per_epoch)
+
+        def rises_and_falls(step):
+            return falls(step) * jnp.minimum(1.0, (step + 1) / warm)
+
         return optax.chain(
             optax.add_decayed_weights(settings.weight_decay),
-            optax.adam(falls)
+            optax.adam(rises_and_falls)
             if settings.optimiser == "adam"
-            else optax.sgd(falls, momentum=0.9, nesterov=True),
+            else optax.sgd(rises_and_falls, momentum=0.9, nesterov=True),
         )
 
     parts: dict[Hashable, optax.GradientTransformation] = {

@@ -102,6 +102,18 @@ def test_adam_is_coupled_with_weight_decay():
     np.testing.assert_allclose(sizes, expected, rtol=1e-3)
 
 
+def test_rates_rise_before_they_fall():
+    changes = {"weight_decay": 0.1, "optimiser": "adam", "rate": 1.0, "head_rate": 1.0}
+    settings = replace(SETTINGS, **changes, warmup=2, decay_every=3, epochs=4)
+    tx = reid.optimiser(settings, steps_per_epoch=2)
+    params = {"backbone": {"w": jnp.float32(9.0)}, "head": {"w": jnp.float32(9.0)}}
+    state, sizes = tx.init(params), []
+    for _ in range(8):
+        updates, state = tx.update(jax.tree.map(jnp.zeros_like, params), state, params)
+        sizes.append(-float(updates["head"]["w"]))
+    np.testing.assert_allclose(sizes, [0.25, 0.5, 0.75, 1, 1, 1, 0.1, 0.1], rtol=1e-3)
+
+
 def test_one_network_is_scored_on_several_views(tmp_path, data):
     trained = train(tmp_path, data, "net", SETTINGS, seed=0, every=EVERY)
     plain = score(trained, data)
