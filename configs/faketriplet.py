@@ -12,7 +12,7 @@ public code whose numbers agree with the paper's: 42 epochs of 404 steps, where 
 of 93, and its rate, too, falls after every third. Tables of the paper: ``--sweep=losses`` (1) and
 ``--sweep=cameras`` (2, six cameras); ``--sweep=world_cameras`` is the latter for the demo's three.
 
-Scale ``demo`` differs from that of the other systems: 1.2 cameras have seen each training person on
+Scale ``demo`` differs from that of the other systems: 1.5 cameras have seen each training person on
 average. With two, triplets of real images leave nothing to gain: translations by the world itself
 are no better. SGD with a warm-up, since at Adam's rates triplets collapse without ImageNet weights.
 """
@@ -57,7 +57,7 @@ def get_config(scale: str = "demo") -> ConfigDict:
     data, reid = common.data(scale), common.reid(scale)
     reid.update({"head": "direct", "images_per_identity": 4, "generated_batch": reid.batch})
     if scale == "demo":
-        data.world.cameras_per_identity = 1.2
+        data.update({"world": {"cameras_per_identity": 1.5}})
         reid.update({"rate": 0.02, "head_rate": 0.05, "warmup": 3})
     if scale == "paper":
         reid.update({"optimiser": "adam", "rate": 3e-4, "head_rate": 3e-4, "crop": "translated"})
