@@ -147,3 +147,13 @@ def test_camstyle_killed_and_continued_ends_with_equal_results(camstyle, tmp_pat
     signals = [signal.SIGKILL, signal.SIGTERM] * 4
     assert kill_until_done("camstyle", tmp_path, signals, seed, longest=12) > 0
     assert (tmp_path / "results.json").read_bytes() == (camstyle[0] / "results.json").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("system", ["lsro", "faketriplet", "unitystyle"])
+def test_systems_killed_and_continued_end_with_equal_results(tmp_path, system):
+    run(system, tmp_path / "whole")
+    signals = [signal.SIGKILL, signal.SIGTERM] * 4
+    assert kill_until_done(system, tmp_path / "cut", signals, seed=0, longest=15) > 0
+    whole, cut = ((tmp_path / d / "results.json").read_bytes() for d in ("whole", "cut"))
+    assert whole == cut
