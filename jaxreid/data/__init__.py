@@ -9,7 +9,7 @@ from jaxreid.data.record import Record, generated
 from jaxreid.data.records import write_generated
 from jaxreid.data.sampling import Plan, companions, pk, prefetch, shuffled, stream, unpaired
 from jaxreid.data.scanning import Entry, scan
-from jaxreid.data.splits import Split, held_out, labels, load, prepare
+from jaxreid.data.splits import Split, held_out, load, prepare
 
 __all__ = [
     "LAYOUTS",
@@ -21,7 +21,6 @@ __all__ = [
     "companions",
     "generated",
     "held_out",
-    "labels",
     "load",
     "pk",
     "prefetch",

@@ -104,11 +104,6 @@ def load(
     }
 
 
-def labels(pids: np.ndarray) -> np.ndarray:
-    """Training labels: position of every pid among the sorted distinct pids; int64 ``[n]``."""
-    return np.unique(pids, return_inverse=True)[1]
-
-
 def held_out(split: Split, identities: int, seed: int) -> tuple[Split, Split, Split]:
     """Sets some training identities aside to choose models by, without touching the test set.
 

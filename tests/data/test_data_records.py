@@ -12,7 +12,6 @@ from jaxreid.data import (
     Record,
     generated,
     held_out,
-    labels,
     load,
     prepare,
     scan,
@@ -198,10 +197,6 @@ def test_importing_the_package_imports_no_tfds():
     code = "import sys, jaxreid.data as d; print({'tensorflow_datasets', 'jax'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
-
-
-def test_labels_are_positions_among_the_sorted_pids():
-    assert labels(np.array([7, 1500, 2, 7])).tolist() == [1, 2, 0, 1]
 
 
 def walk(tmp_path, people=6):
