@@ -17,7 +17,7 @@ help:
 	@echo "make docs       the reference pages, in build/site"
 	@echo "make proofs     runs the tests of losses and networks and writes docs/proofs.md"
 	@echo "make bench      timings: ranking, renderer, networks"
-	@echo "make evidence   SYSTEM=camstyle over SEEDS=5 seeds, stored in evidence/ (CamStyle: about 45 minutes)"
+	@echo "make evidence   SYSTEM=camstyle over SEEDS=5 seeds, stored in evidence/"
 	@echo "make evidence-table  writes EVIDENCE.md from what is stored; runs nothing"
 	@echo "make clean      removes .venv and runs/"
 

@@ -13,8 +13,8 @@ of 93, and its rate, too, falls after every third. Tables of the paper: ``--swee
 ``--sweep=cameras`` (2, six cameras); ``--sweep=world_cameras`` is the latter for the demo's three.
 
 Scale ``demo`` differs from that of the other systems: 1.5 cameras have seen each training person on
-average. With two, triplets of real images leave nothing to gain: translations by the world itself
-are no better. SGD with a warm-up, since at Adam's rates triplets collapse without ImageNet weights.
+average. With two, the one run that was tried left translations by the world itself little to add to
+triplets of real images. SGD with a warm-up, since triplets collapsed in runs with Adam.
 """
 
 from typing import Any

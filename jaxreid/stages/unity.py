@@ -140,7 +140,7 @@ def _batches(
 def program(settings: Settings, size: tuple[int, int], cameras: int, epoch: int):
     """``init(keys)`` and ``step(state, batch)`` over a leading axis of models, made once."""
     generator, judge = networks(settings)
-    tx = optimizers(settings, epoch)
+    tx = optimisers(settings, epoch)
 
     def init(key: jax.Array) -> State:
         keys = dict(zip(tx, jax.random.split(key, len(tx)), strict=True))
@@ -152,7 +152,7 @@ def program(settings: Settings, size: tuple[int, int], cameras: int, epoch: int)
     return jax.jit(jax.vmap(init)), alternate(phases(settings, size, cameras), tx).map(jax.vmap)
 
 
-def optimizers(settings: Settings, epoch: int) -> dict[str, optax.GradientTransformation]:
+def optimisers(settings: Settings, epoch: int) -> dict[str, optax.GradientTransformation]:
     """Adam for every network; an optimiser counts its own turns, the schedule counts steps."""
     rate = schedule(settings, epoch)
     generators = optax.adam(rate, b1=0.5, b2=0.999)

@@ -210,7 +210,7 @@ def equal(a, b):
 
 @pytest.mark.parametrize(("turn", "trained"), [(0, ("DX", "DY")), (1, ("G", "F"))])
 def test_a_turn_leaves_the_other_networks_alone(nets, batch, turn, trained):
-    tx = unity.optimizers(SETTINGS, 4)
+    tx = unity.optimisers(SETTINGS, 4)
     phase = replace(unity.phases(SETTINGS, SIZE, CAMERAS)[turn], every=1)
     assert phase.trains == trained
     after, metrics = alternate([phase], tx).map(jax.jit)(nets, batch)
@@ -227,7 +227,7 @@ def test_a_turn_leaves_the_other_networks_alone(nets, batch, turn, trained):
 def test_discriminators_rest_in_odd_steps():
     judges, generators = unity.phases(SETTINGS, SIZE, CAMERAS)
     assert (judges.every, generators.every) == (2, 1)
-    programs = alternate([judges, generators], unity.optimizers(SETTINGS, 4)).programs
+    programs = alternate([judges, generators], unity.optimisers(SETTINGS, 4)).programs
     assert len(programs) == 2 and programs[0] is not programs[1]
 
 
@@ -330,7 +330,7 @@ def test_the_rate_falls_by_steps_for_those_who_turn_every_other_one():
     expected = [*[1.0] * 8, *(np.arange(12, 0, -1) / 12)]
     rates = [float(unity.schedule(settings, 4)(step)) for step in range(20)]
     np.testing.assert_allclose(rates, 1e-2 * np.array(expected), rtol=1e-6)
-    tx = unity.optimizers(settings, 4)
+    tx = unity.optimisers(settings, 4)
     for name, steps in {"G": range(20), "F": range(20), "DX": range(0, 20, 2)}.items():
         state, slope = tx[name].init(jnp.zeros(())), jnp.ones(())
         for step in steps:  # under a constant slope Adam moves by the rate
