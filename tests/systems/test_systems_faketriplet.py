@@ -1,19 +1,18 @@
 """StarGAN + fake triplet: the three losses by hand, their options, a whole tiny run."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 
 from jaxreid import data
 from jaxreid.systems.faketriplet import camera_invariant_loss, parse_groups, parse_terms
 
-ROOT = Path(__file__).parents[2]
+launch = partial(tiny.launch, "faketriplet")
 OPTIONS = {
     "margin": 0.3,
     "fake_margin": 0.3,
@@ -114,12 +113,6 @@ def test_terms_and_groups_are_read_or_refused():
 def finished(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("faketriplet")
     return workdir, launch(workdir)
-
-
-def launch(workdir, *options):
-    command = [sys.executable, "launch.py", "--config=configs/faketriplet.py:tiny"]
-    command += [f"--workdir={workdir}", *options]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
 def test_faketriplet_goes_from_images_to_report(finished):

@@ -2,20 +2,19 @@
 
 import json
 import shutil
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 
 from jaxreid import data
 from jaxreid.stages import dcgan
 from jaxreid.systems.lsro import all_in_one_loss, lsro_loss, pseudo_loss
 
-ROOT = Path(__file__).parents[2]
+launch = partial(tiny.launch, "lsro")
 SETTINGS = dcgan.Settings(
     image_height=16, image_width=8, width=2, depth=2, noise=5, batch=4, epochs=1, rate=2e-4
 )
@@ -98,12 +97,6 @@ def test_the_generator_turns_twice_on_the_noise_of_the_discriminator():
 def finished(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("lsro")
     return workdir, launch(workdir)
-
-
-def launch(workdir, *options):
-    command = [sys.executable, "launch.py", "--config=configs/lsro.py:tiny"]
-    command += [f"--workdir={workdir}", *options]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
 def test_lsro_goes_from_images_to_report(finished):

@@ -1,14 +1,13 @@
 """UnityStyle: the loss, what is restyled for training and test, a whole tiny run."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 
 from configs import common
 from jaxreid import data
@@ -16,7 +15,7 @@ from jaxreid.stages import sets
 from jaxreid.stages.sets import Restylers
 from jaxreid.systems.unitystyle import as_first_camera, restyled, unity_loss
 
-ROOT = Path(__file__).parents[2]
+launch = partial(tiny.launch, "unitystyle")
 
 
 @pytest.mark.parametrize(("separate", "calls"), [(False, [5]), (True, [3, 2])])
@@ -83,12 +82,6 @@ def test_the_oracle_shows_everything_as_the_first_camera_would(world):
 def finished(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("unitystyle")
     return workdir, launch(workdir)
-
-
-def launch(workdir, *options):
-    command = [sys.executable, "launch.py", "--config=configs/unitystyle.py:tiny"]
-    command += [f"--workdir={workdir}", *options]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
 def test_unitystyle_goes_from_images_to_report(finished):
