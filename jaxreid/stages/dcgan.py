@@ -1,10 +1,9 @@
 """DCGAN: people drawn from noise, learned from training images without their identities."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +14,7 @@ from jaxreid import losses
 from jaxreid.data import augment, prefetch, shuffled
 from jaxreid.nets.dcgan import Discriminator, Generator
 from jaxreid.report import figures
-from jaxreid.stages.sets import Sets, require_batch
+from jaxreid.stages.sets import Sampler, Sets, require_batch
 from jaxreid.training import Aux, Every, Phase, State, alternate, create, fit, run_once
 
 
@@ -42,19 +41,6 @@ class Settings:
     batch: int
     epochs: int
     rate: float
-
-
-class Sampler(NamedTuple):
-    """A trained generator.
-
-    Attributes:
-        draw: ``draw(number, count)`` gives uint8 ``[count, H, W, 3]``, the same for the same
-            arguments.
-        made_by: fingerprint of all that made it.
-    """
-
-    draw: Callable[[int, int], np.ndarray]
-    made_by: str
 
 
 def require(settings: Settings, data: Sets) -> None:

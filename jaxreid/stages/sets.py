@@ -43,6 +43,19 @@ class Restylers(NamedTuple):
     made_by: str
 
 
+class Sampler(NamedTuple):
+    """A source of pictures of nobody in a set.
+
+    Attributes:
+        draw: ``draw(number, count)`` gives uint8 ``[count, H, W, 3]``, the same for the same
+            arguments, others for another number.
+        made_by: fingerprint of all that made it.
+    """
+
+    draw: Callable[[int, int], np.ndarray]
+    made_by: str
+
+
 class Generated(NamedTuple):
     """A generated set.
 
@@ -86,6 +99,7 @@ class Sets(NamedTuple):
         gallery: test images that are searched.
         truth: for the world, its true translators from camera to camera, else None.
         made_by: fingerprint of all this.
+        outsiders: for the world, real pictures of people who are in no split, else None.
     """
 
     train: Split
@@ -93,6 +107,7 @@ class Sets(NamedTuple):
     gallery: Split
     truth: Translators | None
     made_by: str
+    outsiders: Sampler | None = None
 
 
 def prepare(workdir: Path, settings: Settings) -> Sets:
@@ -115,8 +130,11 @@ def prepare(workdir: Path, settings: Settings) -> Sets:
     )
     splits = data.load(records / "tfds", (settings.height, settings.width))
     train, query, gallery = (splits[name] for name in ("train", "query", "gallery"))
-    truth = Translators(_truth(root, train), made_by) if drawn else None
-    return Sets(train, query, gallery, truth, made_by)
+    if not drawn:
+        return Sets(train, query, gallery, None, made_by)
+    truth = Translators(_truth(root, train), made_by)
+    outsiders = Sampler(lambda n, count: world.outsiders(root, n * count, count), made_by)
+    return Sets(train, query, gallery, truth, made_by, outsiders)
 
 
 def require_batch(name: str, batch: int, images: int | None = None) -> None:

@@ -73,11 +73,15 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     pseudo = partial(pseudo_loss, after=options["pseudo_after"], weight=options["pseudo_weight"])
     loss = {"lsro": lsro_loss, "all_in_one": all_in_one_loss, "pseudo": pseudo}[options["labels"]]
     extras = reid.Extras(classes=1 if options["labels"] == "all_in_one" else 0)
+    on = partial(run_arm, workdir, data, loss=loss, extras=extras, **common)
     arms = [
         run_arm(workdir, data, "baseline", plain, **common),
         run_arm(workdir, data, "jitter", jittered, **common),
-        run_arm(workdir, data, "lsro", plain, generated=fakes, loss=loss, extras=extras, **common),
+        on("lsro", plain, generated=fakes),
     ]
+    if data.outsiders is not None:  # what no DCGAN can exceed: real pictures of other people
+        real = generate.from_noise(workdir / "truth", data, *data.outsiders, options["images"])
+        arms.append(on("oracle", plain, generated=real))
     return publish.publish(workdir, config, data, arms, fakes)
 
 

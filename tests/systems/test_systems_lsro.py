@@ -11,6 +11,7 @@ import pytest
 import tiny
 
 from jaxreid import data
+from jaxreid.data import world
 from jaxreid.stages import dcgan
 from jaxreid.systems.lsro import all_in_one_loss, lsro_loss, pseudo_loss
 
@@ -103,13 +104,17 @@ def test_lsro_goes_from_images_to_report(finished):
     workdir, done = finished
     assert done.returncode == 0, done.stderr[-2000:]
     results = json.loads((workdir / "results.json").read_text())
-    assert list(results["arms"]) == ["baseline", "jitter", "lsro"]
+    assert list(results["arms"]) == ["baseline", "jitter", "lsro", "oracle"]
     assert "Drawn from noise" in (workdir / "report.html").read_text()
     assert list((workdir / "dcgan" / "samples").glob("*.png"))
     drawn = data.load(workdir / "generated" / "records", (32, 16))["train"]
     assert len(drawn) == 24 and set(drawn.pids) == {-1} and set(drawn.sources) == {""}
     images = drawn.images(np.arange(24))
     assert len({image.tobytes() for image in images}) == 24
+    others = data.load(workdir / "truth" / "records", (32, 16))["train"]
+    assert len(others) == 24 and set(others.pids) == {-1}
+    shown = others.resized((32, 16)).images(np.arange(24))
+    np.testing.assert_array_equal(shown, world.outsiders(workdir / "world" / "pictures", 0, 24))
 
 
 def test_a_finished_run_is_not_done_again(finished):
@@ -123,7 +128,8 @@ def test_a_finished_run_is_not_done_again(finished):
 def test_rival_labels_train_on_the_same_pictures(finished, tmp_path, labels):
     workdir, _ = finished
     shutil.copytree(workdir, tmp_path, dirs_exist_ok=True)
-    shutil.rmtree(tmp_path / "reid_lsro")
+    for arm in ("lsro", "oracle"):
+        shutil.rmtree(tmp_path / f"reid_{arm}")
     done = launch(tmp_path, f"--config.lsro.labels={labels}")
     assert done.returncode == 0, done.stderr[-2000:]
     assert "dcgan" not in done.stdout and "reid_baseline" not in done.stdout

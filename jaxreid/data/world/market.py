@@ -22,10 +22,10 @@ from PIL import Image
 from jaxreid.data.world.body import Body
 from jaxreid.data.world.cameras import Camera, sample_camera
 from jaxreid.data.world.cloud import load_body
-from jaxreid.data.world.moments import sample_moment
+from jaxreid.data.world.moments import PERSON, SCENES, sample_moment
 from jaxreid.data.world.people import sample_person
 from jaxreid.data.world.renderer import Picture, render, surfels_for
-from jaxreid.data.world.spec import FOLDERS, KNOWN, Plan, Spec, plan
+from jaxreid.data.world.spec import FOLDERS, KNOWN, OUTSIDER, TRAIN, Plan, Spec, plan
 from jaxreid.data.world.wardrobe import dress
 
 _SPEC_FILE = "world.json"
@@ -112,6 +112,28 @@ def restyle(root: str | Path, names: Sequence[str], cameras: Sequence[int]) -> n
             f"{len(rows)} names, got {list(cameras)[:8]} ..."
         )
     return _stack(spec, (p.image for p in _draw_all(spec, table, rows, targets)), np.uint8, 3)
+
+
+def outsiders(root: str | Path, start: int, count: int) -> np.ndarray:
+    """Pictures of people who are in no folder of a world, a new person in each.
+
+    They are taken as those of known people are, by every camera in turn.
+
+    Args:
+        root: a world made by :func:`write`.
+        start: number of the first; each number is a picture, whatever is drawn beside it.
+        count: how many.
+
+    Returns:
+        uint8 [count, H, W, 3], before JPEG compression.
+    """
+    spec = read_spec(root)
+    shot, camera = np.divmod(np.arange(start, start + count, dtype=np.int32), spec.cameras)
+    same = functools.partial(np.full, count, dtype=np.int32)
+    folder, stream, pid, kind = same(TRAIN), same(OUTSIDER), same(0), same(PERSON)
+    table = Plan((), folder, stream, pid, camera, shot, shot % SCENES, kind)
+    drawn = _draw_all(spec, table, np.arange(count), camera)
+    return _stack(spec, (picture.image for picture in drawn), np.uint8, 3)
 
 
 def truth(root: str | Path, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

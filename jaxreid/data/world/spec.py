@@ -12,8 +12,8 @@ from jaxreid.data.world import moments as m
 
 FOLDERS = ("bounding_box_train", "bounding_box_test", "query")
 TRAIN, GALLERY, QUERY = range(3)
-# Streams keep the random keys of known people, distractors and junk boxes apart.
-KNOWN, STRANGER, BAD_BOX = range(3)
+# Streams keep the random keys of known people, distractors, junk boxes and people outside apart.
+KNOWN, STRANGER, BAD_BOX, OUTSIDER = range(4)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -84,6 +84,21 @@ def test_writing_is_atomic_and_never_overwrites(root, tmp_path):
     assert not list(root.parent.glob(".*partial*"))
 
 
+def test_outsiders_are_new_people_before_the_same_cameras(root):
+    drawn = world.outsiders(root, 0, 36)
+    assert drawn.shape == (36, 48, 24, 3) and drawn.dtype == np.uint8
+    np.testing.assert_array_equal(world.outsiders(root, 4, 3), drawn[4:7])
+    known = names(root, FOLDERS[0])
+    same_cameras = world.restyle(root, known, [int(name.split("_c")[1][0]) - 1 for name in known])
+    assert len({image.tobytes() for image in (*drawn, *same_cameras)}) == 36 + len(known)
+    look = np.stack(
+        [world.restyle(root, known, [c] * len(known)).mean((0, 1, 2)) for c in range(3)]
+    )
+    mean = np.stack([drawn[c::3].mean((0, 1, 2)) for c in range(3)])
+    distances = np.linalg.norm(mean[:, None] - look[None], axis=-1)
+    assert (distances.argmin(axis=1) == np.arange(3)).all()
+
+
 def test_restyle_with_the_own_camera_gives_the_written_picture(root, tmp_path):
     chosen = names(root, "bounding_box_train")[:6]
     own = [int(NAME.match(name)[2]) - 1 for name in chosen]  # type: ignore
