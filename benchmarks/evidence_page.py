@@ -16,7 +16,9 @@ HEAD = """# Evidence
 
 Made by `make evidence-table` from the runs stored in `evidence/`, one file per system and seed. A
 seed decides the world (its people, cameras and pictures), initialisation, batches, augmentation and
-generators. So an interval says what to expect of another world of the same size and strength.
+generators. So an interval says what to expect of another world of the same size and strength. The
+last digits are one machine's: another number of cores rounds differently, and training magnifies
+it, so a run repeated elsewhere is one more draw within these intervals.
 
 Scores are in percent, mean (standard deviation) over the seeds. Differences from the baseline pair
 the arms of one seed and are in points, with the 95 % interval by Student's t; nothing is corrected

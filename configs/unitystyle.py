@@ -63,9 +63,9 @@ def get_config(scale: str = "demo") -> ConfigDict:
     )
     if scale == "demo":
         gan.update(
-            {"width": 16, "blocks": 1, "norm": "in", "batch": 2, "draw": "one", "rate": 3e-3}
-            | {"gan_weight": 0.1, "identity_weight": 0.2, "cycle_weight": 0.5, "ssim_share": 0.3}
-            | {"beta": 0.95, "update_every": 20, "epochs": 1, "decay_epochs": 1}
+            {"width": 8, "blocks": 1, "norm": "in", "batch": 2, "draw": "one", "rate": 3e-3}
+            | {"gan_weight": 0.1, "identity_weight": 0.35, "cycle_weight": 0.35, "ssim_share": 0.3}
+            | {"beta": 0.95, "update_every": 20, "epochs": 3, "decay_epochs": 5}
         )
     if scale == "tiny":
         gan.update({"width": 4, "blocks": 1, "batch": 4, "draw": "one", "epochs": 1})
