@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -188,6 +189,11 @@ def write_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG")
     write_atomically(path, buffer.getvalue())
+
+
+def write_sample(directory: Path, step: int, image: np.ndarray) -> None:
+    """Writes the picture that a training in `directory` leaves after `step`."""
+    write_png(directory / "samples" / f"step_{step:06d}.png", image)
 
 
 @dataclass(frozen=True)

@@ -324,6 +324,4 @@ def _sample(directory, state, step, styles, pairs, settings) -> None:
     translators = _translators(lambda: state, pairs, settings)
     real = {camera: styles[camera].images(rows) for camera in sorted({*sum(pairs, ())})}
     fake = {(a, b): make(styles[a], rows) for (a, b), make in translators.items()}
-    path = directory / "samples" / f"step_{step:06d}.png"
-    path.parent.mkdir(exist_ok=True)
-    figures.write_png(path, figures.translation_grid(real, fake, scale=2))
+    figures.write_sample(directory, step, figures.translation_grid(real, fake, scale=2))

@@ -167,6 +167,6 @@ def _apply(generator: Generator, variables, noise: jax.Array) -> jax.Array:
 
 def _sample(directory: Path, settings: Settings, state: State, step: int) -> None:
     drawn = _draw(settings, state, jax.random.key(0), 32)
-    path = directory / "samples" / f"step_{step:06d}.png"
-    path.parent.mkdir(exist_ok=True)
-    figures.write_png(path, figures.grid(drawn.reshape(4, 8, *drawn.shape[1:]), scale=2))
+    figures.write_sample(
+        directory, step, figures.grid(drawn.reshape(4, 8, *drawn.shape[1:]), scale=2)
+    )

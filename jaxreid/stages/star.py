@@ -307,6 +307,4 @@ def _sample(directory: Path, state: State, step: int, split: Split, settings: Se
     between = _translators(lambda: state, cameras, settings)
     real = {c: split.images(rows[c]) for c in cameras}
     fake = {(a, b): translate(split, rows[a]) for (a, b), translate in between.items()}
-    path = directory / "samples" / f"step_{step:06d}.png"
-    path.parent.mkdir(exist_ok=True)
-    figures.write_png(path, figures.translation_grid(real, fake, scale=2))
+    figures.write_sample(directory, step, figures.translation_grid(real, fake, scale=2))

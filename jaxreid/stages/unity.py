@@ -199,7 +199,5 @@ def _sample(
         columns.append([real.images(own), there, real.images(anything), back])
     labels = [f"camera {camera + 1}" if i == 0 else "" for camera in group for i in range(images)]
     cells = np.concatenate([np.stack(column, 1) for column in columns])
-    path = directory / "samples" / f"step_{step:06d}.png"
-    path.parent.mkdir(exist_ok=True)
     titles = ["real", "unity style", "any camera", "this camera"]
-    figures.write_png(path, figures.grid(cells, labels, titles, scale=2))
+    figures.write_sample(directory, step, figures.grid(cells, labels, titles, scale=2))

@@ -113,9 +113,11 @@ def test_ranked_list_frames_right_green_wrong_red():
 
 def test_png_holds_the_exact_pixels_and_no_temporary_file(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
-    figures.write_png(tmp_path / "samples" / "a.png", image)
-    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "samples" / "a.png")), image)
-    assert [p.name for p in (tmp_path / "samples").iterdir()] == ["a.png"]
+    figures.write_sample(tmp_path, 7, image)
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(tmp_path / "samples" / "step_000007.png")), image
+    )
+    assert [p.name for p in (tmp_path / "samples").iterdir()] == ["step_000007.png"]
 
 
 IMAGES = np.zeros((2, 3, 4, 4, 3), np.uint8)
