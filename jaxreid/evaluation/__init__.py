@@ -6,11 +6,12 @@ from jaxreid.evaluation.inspection import (
     camera_pairs,
     top_ranked,
 )
-from jaxreid.evaluation.protocol import Embedded, Protocol
+from jaxreid.evaluation.protocol import MARKET, Embedded, Protocol
 from jaxreid.evaluation.ranking import evaluate, query_scores
 from jaxreid.evaluation.scores import QueryScores, Scores, average
 
 __all__ = [
+    "MARKET",
     "CameraPairs",
     "Embedded",
     "Protocol",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxreid.evaluation import Embedded, Scores, evaluate
+from jaxreid.evaluation import MARKET, Embedded, Protocol, Scores, evaluate
 from jaxreid.stages import reid
 from jaxreid.stages.sets import Generated, Sets
 from jaxreid.training import Every, run_once
@@ -54,10 +54,12 @@ def run_arm(
     loss: reid.ReidLoss = reid.identity_loss,
     generated: Generated | None = None,
     extras: reid.Extras = reid.PLAIN,
+    protocol: Protocol = MARKET,
 ) -> Arm:
     """Trains and scores one arm below ``workdir``, once; see ``train`` and ``score``."""
     common = {"seed": seed, "every": every, "loss": loss, "generated": generated}
-    return score(train(workdir, data, name, settings, **common, extras=extras), data)
+    trained = train(workdir, data, name, settings, **common, extras=extras)
+    return score(trained, data, protocol=protocol)
 
 
 def train(
@@ -105,7 +107,7 @@ def train(
     return Trained(name, directory, model, settings.batch, made_by)
 
 
-def score(trained: Trained, data: Sets, view: str = "") -> Arm:
+def score(trained: Trained, data: Sets, view: str = "", protocol: Protocol = MARKET) -> Arm:
     """Embeds and scores query and gallery, once.
 
     Args:
@@ -113,6 +115,7 @@ def score(trained: Trained, data: Sets, view: str = "") -> Arm:
         data: query and gallery.
         view: tells these from other query and gallery images that the same network is tested on;
             part of the name of the arm.
+        protocol: by which they are scored.
     """
     suffix = f"_{view}" if view else ""
     directory = trained.directory / f"test{suffix}"
@@ -128,7 +131,7 @@ def score(trained: Trained, data: Sets, view: str = "") -> Arm:
         Embedded(np.load(directory / f"{name}.npy"), split.pids, split.cameras)
         for name, split in tests.items()
     )
-    scores = evaluate(query, gallery)
+    scores = evaluate(query, gallery, protocol)
     return Arm(trained.name + suffix, trained.directory, scores, query, gallery)
 
 

@@ -40,7 +40,7 @@ def publish(
         What ``results.json`` holds: equal runs give equal files.
     """
     shown = next((arm for arm in arms if arm.name == config["system"]), arms[-1])
-    pairs = camera_pairs(shown.query, shown.gallery)
+    pairs = camera_pairs(shown.query, shown.gallery, shown.scores.protocol)
     scores = {arm.name: arm.scores.to_dict() for arm in arms}
     found = {
         "system": config["system"],
@@ -138,7 +138,8 @@ def _pictures(arm: Arm, data: Sets, generated: Generated | None) -> list[html.Fi
 
 
 def _ranked(arm: Arm, data: Sets, count: int = 3, depth: int = 8) -> np.ndarray:
-    precision = query_scores(arm.query, arm.gallery).ap
+    rules = arm.scores.protocol
+    precision = query_scores(arm.query, arm.gallery, rules).ap
     order = np.flatnonzero(~np.isnan(precision))
     order = order[np.argsort(-precision[order], kind="stable")]
     middle = max(0, len(order) // 2 - count // 2)
@@ -149,7 +150,7 @@ def _ranked(arm: Arm, data: Sets, count: int = 3, depth: int = 8) -> np.ndarray:
     }
     lists = []
     for label, queries in picked.items():
-        ranked = top_ranked(arm.query, arm.gallery, queries, depth)
+        ranked = top_ranked(arm.query, arm.gallery, queries, depth, rules)
         for query, rows, distances, right in zip(
             queries, ranked.rows, ranked.distances, ranked.right, strict=True
         ):

@@ -183,7 +183,7 @@ def _beside(plan, real, generated, settings, groups, steps, seed) -> Callable[[i
         groups,
         each=companions_each(settings),
         steps=steps,
-        seed=(seed, 1),
+        seed=(seed, 2),  # the plan itself draws from (seed, 1)
     )
 
 

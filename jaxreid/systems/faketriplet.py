@@ -16,12 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxreid import losses
+from jaxreid.evaluation import Protocol
 from jaxreid.stages import between, cycle, generate, judge, publish, reid, sets, star
 from jaxreid.stages.arms import Arm, run_arm
 from jaxreid.training import Every
 
 TERMS = ("cls", "tri", "fake")
 UNREAD = ("terms", "fake_groups", "jitter", "judge")  # options that the loss does not read
+ON_FAKES = ("fake_margin", "negatives", "cls_on_fake", "two_passes")  # nor without L_fake, these
+RAW = Protocol(normalize=False)  # ranked by the distance that the triplets train
 CHOICES = {"negatives": ("real", "fake", "all"), "smooth_on": ("all", "fake")}
 
 
@@ -29,11 +32,13 @@ def camera_invariant_loss(forward, stats, batch, key, *, terms, options):
     """L_cls + L_tri + L_fake, each a mean: over images, over real anchors, over real anchors.
 
     L_cls sees generated images, too, where ``options['cls_on_fake']`` says so; L_tri never does.
-    Without L_fake the generated images are left out altogether.
+    Without L_fake the generated images are left out altogether. Means instead of the printed sums,
+    equal weights, and generated images under L_cls are choices that the paper leaves open.
     """
     parts = ["", "generated_"] if "fake" in terms else [""]
     images, labels = ([batch[part + name] for part in parts] for name in ("image", "label"))
-    outputs, stats = _passes(forward, stats, images, key, options["two_passes"])
+    apart = "fake" in terms and options["two_passes"]
+    outputs, stats = _passes(forward, stats, images, key, apart)
     found = {}
     if "cls" in terms:
         found["cls"] = _classification(outputs, labels, options)
@@ -68,7 +73,7 @@ def _classification(outputs, labels, options) -> jax.Array:
         epsilon = options["epsilon"] if smoothed else 0.0
         targets = losses.smooth_labels(y, output["logits"].shape[-1], epsilon)
         values.append(losses.cross_entropy(output["logits"], targets))
-    seen = values if options["cls_on_fake"] else values[:1]
+    seen = values if len(values) > 1 and options["cls_on_fake"] else values[:1]
     return jnp.concatenate(seen).mean()
 
 
@@ -83,20 +88,21 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     _require_options(options, plain)
     reid.companions_each(plain)
     data = sets.prepare(workdir, sets.Settings(**config["data"]))
-    groups = parse_groups(options["fake_groups"], np.unique(data.train.cameras).tolist())
     reid.require(plain, data)
-    between.require(translator, data)
-    if options["judge"]:
-        judge.require(plain, data, seed=config["seed"])
-
-    read = {k: v for k, v in options.items() if k not in UNREAD}
+    groups = ()
+    if "fake" in terms:
+        groups = parse_groups(options["fake_groups"], np.unique(data.train.cameras).tolist())
+        between.require(translator, data)
+        if options["judge"]:
+            judge.require(plain, data, seed=config["seed"])
 
     def arm(name: str, terms: tuple[str, ...], settings=plain, generated=None) -> Arm:
+        unread = UNREAD if "fake" in terms else UNREAD + ON_FAKES
+        read = {k: v for k, v in options.items() if k not in unread}
         loss = partial(camera_invariant_loss, terms=terms, options=read)
         given = {"extras": reid.Extras(companions=groups)} if generated else {}
-        return run_arm(
-            workdir, data, name, settings, loss=loss, generated=generated, **given, **common
-        )
+        given |= {"loss": loss, "generated": generated, "protocol": RAW}
+        return run_arm(workdir, data, name, settings, **given, **common)
 
     arms = [
         arm("baseline", ("cls", "tri")),
@@ -129,7 +135,9 @@ def parse_terms(text: str) -> tuple[str, ...]:
 
 
 def parse_groups(text: str, cameras: list[int]) -> tuple[tuple[int, ...], ...]:
-    """``'1,2,3;4,5,6'``: camera styles that are used, and those that join at half of the steps.
+    """``'1,2,3;4,5,6'``: camera styles used at first, and those that join at half of the steps.
+
+    Of n groups, number g (from 0) joins when g / n of the steps are done.
 
     Args:
         text: camera numbers as in file names, from 1; empty for all cameras from the start.
