@@ -63,23 +63,25 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     common = {"seed": config["seed"], "every": Every(**config["every"])}
     plain, gan = reid.Settings(**config["reid"]), dcgan.Settings(**config["dcgan"])
     _require(options, plain)
+    alone = replace(plain, batch=options["baseline_batch"])
     data = sets.prepare(workdir, sets.Settings(**config["data"]))
-    reid.require(plain, data)
+    for settings in (plain, alone):
+        reid.require(settings, data)
     dcgan.require(gan, data)
 
     sampler = dcgan.train(workdir / "dcgan", data, gan, **common)
     fakes = generate.from_noise(workdir / "generated", data, *sampler, options["images"])
-    jittered = replace(plain, jitter=options["jitter"])
+    jittered = replace(alone, jitter=options["jitter"])
     pseudo = partial(pseudo_loss, after=options["pseudo_after"], weight=options["pseudo_weight"])
     loss = {"lsro": lsro_loss, "all_in_one": all_in_one_loss, "pseudo": pseudo}[options["labels"]]
     extras = reid.Extras(classes=1 if options["labels"] == "all_in_one" else 0)
     on = partial(run_arm, workdir, data, loss=loss, extras=extras, **common)
     arms = [
-        run_arm(workdir, data, "baseline", plain, **common),
+        run_arm(workdir, data, "baseline", alone, **common),
         run_arm(workdir, data, "jitter", jittered, **common),
         on("lsro", plain, generated=fakes),
     ]
-    if data.outsiders is not None:  # what no DCGAN can exceed: real pictures of other people
+    if data.outsiders is not None:  # the world in the DCGAN's place: pictures of other people
         real = generate.from_noise(workdir / "truth", data, *data.outsiders, options["images"])
         arms.append(on("oracle", plain, generated=real))
     return publish.publish(workdir, config, data, arms, fakes)
