@@ -1,6 +1,7 @@
 """What a system gains over several seeds: runs that are stored in the tree, and their tables.
 
-Every seed is one whole run of ``launch.py``. It continues where it was stopped, takes over the
+Every seed is one whole run of ``launch.py``. Seeds count from 1: the demos' worlds and settings
+were chosen on seed 0. A run continues where it was stopped, takes over the
 stages that another run of these has finished with equal settings, and is stored as
 ``evidence/SYSTEM/seed_K.json``; what is stored with the present settings is not run again.
 
@@ -30,6 +31,7 @@ from jaxreid.report.results import write_results
 from jaxreid.training.workdir import share
 
 CODE = ("jaxreid", "configs", "launch.py")  # what a run's numbers depend on
+CODE_FILE = "code.txt"  # in a workdir: the commits that have worked in it
 
 
 def main() -> None:
@@ -37,7 +39,7 @@ def main() -> None:
     options = _options()
     if not options.table:
         share(options.workdir)
-        for seed in range(options.seeds):
+        for seed in range(1, options.seeds + 1):
             run(options, seed)
     if not any(options.store.glob("*/seed_*.json")):
         sys.exit(f"no runs are stored in {options.store}: say `make evidence` first")
@@ -58,11 +60,16 @@ def run(options: argparse.Namespace, seed: int) -> None:
     given += [f"--config.{key}={value}" for key, value in overrides(options, seed).items()]
     given += [f"--sweep={options.sweep}"] if options.sweep else []
     given += [f"--workdir={workdir}"]
-    found, fresh, start = code(), not workdir.exists(), time.perf_counter()
+    fresh, start = not workdir.exists(), time.perf_counter()
+    _remember_code(workdir)
     if subprocess.run([sys.executable, *given]).returncode:
         sys.exit(f"seed {seed} of {name} did not finish; the same command continues")
+    shared = _shared(options.workdir, workdir)
+    makers = {options.workdir.joinpath(*Path(made).parts[:2]) for made in shared.values()}
+    code = sorted({line for each in (workdir, *makers) for line in _code(each)})
+    found = {"command": " ".join(["python", *given]), "shared": shared, "code": code}
     found |= {"seconds": round(time.perf_counter() - start)} if fresh else {}
-    found |= {"command": " ".join(["python", *given]), "shared": _shared(options.workdir, workdir)}
+    found |= {"date": datetime.now(UTC).date().isoformat()}
     results = workdir / ("sweep.json" if options.sweep else "results.json")
     write_results(stored, found | _kept(json.loads(results.read_text())))
 
@@ -82,16 +89,22 @@ def settings(options: argparse.Namespace, seed: int) -> dict[str, Any]:
 def overrides(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     """What a run changes in its config: the seeds, and judges wherever the system knows them."""
     config = import_module(f"configs.{options.system}").get_config(options.scale)
-    judged = "judge" in config.get(options.system, {})
+    judged = "judge" in config.get(options.system, {}) and not options.sweep
     changed = {"seed": seed, "data.world.seed": seed}
     return changed | ({f"{options.system}.judge": True} if judged else {})
 
 
-def code() -> dict[str, Any]:
-    """Which code runs now: the commit, whether files differ from it, and the date."""
-    commit = _git("rev-parse", "HEAD") or "unknown"
-    changed = bool(_git("status", "--porcelain", "--", *CODE))
-    return {"commit": commit, "changed": changed, "date": datetime.now(UTC).date().isoformat()}
+def _remember_code(workdir: Path) -> None:
+    """Adds the commit that runs now to those that have worked in ``workdir``."""
+    commit = _git("rev-parse", "--short=12", "HEAD") or "unknown"
+    changed = " with local changes" if _git("status", "--porcelain", "--", *CODE) else ""
+    lines = {*_code(workdir), commit + changed}
+    write_atomically(workdir / CODE_FILE, "".join(f"{x}\n" for x in sorted(lines)).encode())
+
+
+def _code(workdir: Path) -> list[str]:
+    file = workdir / CODE_FILE
+    return file.read_text().splitlines() if file.exists() else []
 
 
 def _kept(results: dict[str, Any]) -> dict[str, Any]:

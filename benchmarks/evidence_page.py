@@ -16,7 +16,8 @@ HEAD = """# Evidence
 
 Made by `make evidence-table` from the runs stored in `evidence/`, one file per system and seed. A
 seed decides the world (its people, cameras and pictures), initialisation, batches, augmentation and
-generators. So an interval says what to expect of another world of the same size and strength. The
+generators. So an interval says what to expect of another world of the same size and strength;
+seeds count from 1, as settings were chosen on the world of seed 0 and on others not used here. The
 last digits are one machine's: another number of cores rounds differently, and training magnifies
 it, so a run repeated elsewhere is one more draw within these intervals.
 
@@ -126,7 +127,7 @@ def _interval(interval: Interval, digits: int = 1) -> str:
 def _origin(runs: Sequence[Run], seeds: Sequence[int]) -> str:
     command = runs[0]["command"].replace(f"seed={seeds[0]}", "seed=SEED")
     command = command.replace(f"seed_{seeds[0]}", "seed_SEED")
-    commits = {r["commit"][:12] + " with local changes" * r["changed"] for r in runs}
+    commits = {commit for r in runs for commit in r["code"]}
     machines = {f"{r['device']}, JAX {r['jax']}" for r in runs}
     return (
         f"`{command}` for SEED in {', '.join(map(str, seeds))}; "

@@ -24,8 +24,7 @@ def store(folder, seed, arms, **settings):
     folder.mkdir(parents=True, exist_ok=True)
     run = {
         "command": f"python launch.py --config.seed={seed} --workdir=runs/x/seed_{seed}",
-        "commit": "0123456789abcdef",
-        "changed": seed == 1,
+        "code": ["0123456789ab", "fedcba987654 with local changes"][: 1 + seed],
         "device": "cpu",
         "jax": "0.10",
         "settings": {"seed": seed, "data": {"world": {"seed": seed}}, "gan": {"rate": 0.1}}
@@ -53,7 +52,7 @@ def test_the_page_by_hand(tmp_path):
     ]
     command = "`python launch.py --config.seed=SEED --workdir=runs/x/seed_SEED`"
     assert f"{command} for SEED in 0, 1, 2; " in text
-    assert "commit 0123456789ab, 0123456789ab with local changes; cpu, JAX 0.10." in text
+    assert "commit 0123456789ab, fedcba987654 with local changes; cpu, JAX 0.10." in text
 
 
 def test_what_judges_said_stands_in_a_table_of_its_own(tmp_path):
@@ -94,7 +93,6 @@ def launches(monkeypatch):
     def launch(command):
         flags = dict(f.removeprefix("--").split("=") for f in command[2:])
         workdir, seed = Path(flags["workdir"]), int(flags["config.seed"])
-        workdir.mkdir(parents=True)
         (workdir / "world").symlink_to("../../other/seed_0/world")
         options = SimpleNamespace(system="camstyle", scale="tiny", sweep="")
         results = {
@@ -117,6 +115,10 @@ def launches(monkeypatch):
 def test_a_run_is_stored_once_with_its_origin(tmp_path, monkeypatch, launches):
     arguments = ["evidence", "--scale=tiny", "--seeds=2", f"--store={tmp_path / 'kept'}"]
     monkeypatch.setattr("sys.argv", [*arguments, f"--workdir={tmp_path / 'runs'}"])
+    for run in ("other/seed_0", "camstyle/seed_2"):  # an older commit left them, one unfinished
+        (tmp_path / "runs" / run).mkdir(parents=True)
+    (tmp_path / "runs/other/seed_0/code.txt").write_text("older\n")
+    (tmp_path / "runs/camstyle/seed_2/code.txt").write_text("old\n")
     evidence.main()
     evidence.main()  # finds both
     assert [c[:5] for c in launches] == [
@@ -127,17 +129,19 @@ def test_a_run_is_stored_once_with_its_origin(tmp_path, monkeypatch, launches):
             f"--config.data.world.seed={seed}",
             "--config.camstyle.judge=True",
         ]
-        for seed in (0, 1)
+        for seed in (1, 2)
     ]
-    stored = json.loads((tmp_path / "kept/camstyle/seed_1.json").read_text())
-    assert stored.pop("seconds") >= 0 and stored.pop("date").count("-") == 2
+    first, stored = (
+        json.loads((tmp_path / f"kept/camstyle/seed_{seed}.json").read_text()) for seed in (1, 2)
+    )
+    assert first["seconds"] >= 0 and first["code"] == ["abc with local changes", "older"]
+    assert stored.pop("date").count("-") == 2
     assert stored.pop("command").startswith("python launch.py --config=configs/camstyle.py:tiny ")
-    assert stored.pop("settings")["seed"] == 1
+    assert stored.pop("settings")["seed"] == 2
     assert stored == {
         "arms": {"baseline": {"rank-1": 0.5, "mAP": 0.4}},
         "quality": {"camstyle": {"style": 0.5}},
-        "commit": "abc",
-        "changed": True,
+        "code": ["abc with local changes", "old", "older"],
         "device": "cpu",
         "jax": "0.10",
         "shared": {"world": "other/seed_0/world"},
@@ -147,12 +151,12 @@ def test_a_run_is_stored_once_with_its_origin(tmp_path, monkeypatch, launches):
 
 
 def test_a_stored_run_of_other_settings_is_run_again(tmp_path, monkeypatch, launches):
-    store(tmp_path / "kept/camstyle", 0, {"baseline": 0.9})
+    store(tmp_path / "kept/camstyle", 1, {"baseline": 0.9})
     arguments = ["evidence", "--scale=tiny", "--seeds=1", f"--store={tmp_path / 'kept'}"]
     monkeypatch.setattr("sys.argv", [*arguments, f"--workdir={tmp_path / 'runs'}"])
     evidence.main()
     assert len(launches) == 1
-    stored = json.loads((tmp_path / "kept/camstyle/seed_0.json").read_text())
+    stored = json.loads((tmp_path / "kept/camstyle/seed_1.json").read_text())
     assert stored["arms"]["baseline"]["mAP"] == 0.4
 
 
