@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -88,6 +88,8 @@ def train(
         generated: see ``reid.train``.
         extras: see ``reid.train``.
     """
+    if generated is None:  # then this is not read, and systems that differ in it share the arm
+        settings = replace(settings, generated_batch=0)
     directory = workdir / f"reid_{name}"
     fakes = generated.split if generated else None
     given = {"seed": seed, "every": every, "loss": loss, "generated": fakes, "extras": extras}

@@ -211,7 +211,8 @@ def unified_scores(real: Embedded, fake: Seen, sources: np.ndarray) -> dict[str,
 
     ``recognised``: mAP with the images as queries and the real images of all cameras but the
     source's as gallery. ``source_camera``: share of images of which the camera judge still names
-    the source camera; it falls towards chance as the styles become one.
+    the source camera; where all took the style of one camera, it is that camera's share of images,
+    and a lower value would be no better.
 
     Args:
         real: G real images.

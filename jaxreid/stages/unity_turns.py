@@ -41,9 +41,11 @@ class Settings:
         ssim_share: part of 1 - MS-SSIM in the cycle term; the rest is the absolute difference.
         beta: share of the old running average in the normalisation of the terms (0.99).
         update_every: steps between two moves of the normalisers (200).
-        draw: ``all`` sums over all cameras in each step, ``one`` draws one of them, unbiased.
+        draw: ``all`` sums over all cameras in each step, ``one`` draws one of them, unbiased; the
+            discriminators then see a batch of mixed cameras, which ``ibn`` normalises together.
         weight_grad: ``stop`` or ``flow``: whether the losses' weights pass gradients to attention.
-        weight_norm: ``sum1`` or ``none``: whether the weights are divided by their sum.
+        weight_norm: ``sum1`` or ``none``: whether the weights are divided by their sum; under
+            ``stop`` the normalisation of the terms makes up for it in time.
         rate: Adam's learning rate, for generators and discriminators alike.
         epochs: at the full rate; an epoch is as many steps as the training images of all cameras
             fill batches.

@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxreid import losses
 from jaxreid.data import Split
@@ -57,15 +58,27 @@ def restyled(workdir: Path, data: Sets, restylers: Restylers) -> tuple[sets.Gene
     return made["train"], data._replace(query=query, gallery=gallery, made_by=by)
 
 
+def repeated(split: Split) -> sets.Generated:
+    """Real images as if they were unity versions: what the doubled loss does by itself."""
+    copies = replace(split, sources=split.names, styles=np.zeros(len(split), np.int64))
+    return sets.Generated(copies, "the real images", "unity")
+
+
 def as_first_camera(truth: Translators) -> Restylers:
-    """What no UnityGAN can exceed: every image as the first camera would have taken it."""
+    """The world in the place of the UnityGANs: every image as camera 1 would have taken it.
+
+    Viewpoint and scene, too, are camera 1's, which no translator of pictures can bring about.
+    """
     first = min(source for source, _ in truth.between)
     others = {source: make for (source, to), make in truth.between.items() if to == first}
     return Restylers({first: Split.images, **others}, truth.made_by)
 
 
 def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
-    """Baselines, UnityGANs, restyled splits, re-ID network on both, its two tests, report."""
+    """Baselines, UnityGANs, restyled splits, re-ID network on both, its two tests, report.
+
+    The arm ``twice`` has the loss and the batches of ``unitystyle``, on real images alone.
+    """
     options = config["unitystyle"]
     common = {"seed": config["seed"], "every": Every(**config["every"])}
     plain, gan = reid.Settings(**config["reid"]), unity.Settings(**config["unitygan"])
@@ -87,16 +100,17 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     found = [
         arms.run_arm(workdir, data, "baseline", plain, **common),
         arms.run_arm(workdir, data, "jitter", jittered, **common),
+        arms.run_arm(workdir, data, "twice", plain, generated=repeated(data.train), **beside),
         arms.score(trained, unified),
         arms.score(trained, data, "real"),
     ]
     made = {"unitystyle": fakes}
     if data.truth is not None:
-        made["truth"], unified = restyled(workdir / "truth", data, as_first_camera(data.truth))
+        made["truth"], true = restyled(workdir / "truth", data, as_first_camera(data.truth))
         trained = arms.train(workdir, data, "oracle", plain, generated=made["truth"], **beside)
-        found.append(arms.score(trained, unified))
+        found.append(arms.score(trained, true))
     quality = None
     if options["judge"]:
         judges = judge.judge(workdir / "judges", data, plain, **common)
         quality = judge.quality(workdir / "quality", judges, made, unified=True)
-    return publish.publish(workdir, config, data, found, fakes, quality)
+    return publish.publish(workdir, config, unified, found, fakes, quality)

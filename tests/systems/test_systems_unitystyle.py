@@ -13,7 +13,7 @@ from configs import common
 from jaxreid import data
 from jaxreid.stages import sets
 from jaxreid.stages.sets import Restylers
-from jaxreid.systems.unitystyle import as_first_camera, restyled, unity_loss
+from jaxreid.systems.unitystyle import UNITY, as_first_camera, repeated, restyled, unity_loss
 
 launch = partial(tiny.launch, "unitystyle")
 
@@ -88,7 +88,7 @@ def test_unitystyle_goes_from_images_to_report(finished):
     workdir, done = finished
     assert done.returncode == 0, done.stderr[-2000:]
     results = json.loads((workdir / "results.json").read_text())
-    arms = {"baseline", "jitter", "unitystyle", "unitystyle_real", "oracle"}
+    arms = {"baseline", "jitter", "twice", "unitystyle", "unitystyle_real", "oracle"}
     assert set(results["arms"]) == arms
     assert "Every camera in the unity style" in (workdir / "report.html").read_text()
     assert set(results["quality"]) == {"real", "untranslated", "unitystyle", "truth"}
@@ -101,6 +101,19 @@ def test_unitystyle_goes_from_images_to_report(finished):
     assert tests[0].shape == tests[1].shape and not np.array_equal(*tests)
     unified = data.load(workdir / "generated/query/records", (32, 16))["query"]
     assert set(unified.styles.tolist()) == {0}
+
+
+def test_the_control_pairs_every_real_image_with_itself(finished):
+    workdir, _ = finished
+    train = data.load(workdir / "records/tfds", (32, 16))["train"]
+    copies = repeated(train).split
+    plan = data.shuffled(len(train), 8, 0)
+    made = (copies.sources, copies.styles)
+    groups = UNITY.companions
+    beside = data.companions(plan, train.names, made, groups, each=1, steps=4, seed=1)
+    for step in range(4):
+        np.testing.assert_array_equal(beside(step), plan(step))
+        np.testing.assert_array_equal(copies.images(beside(step)), train.images(plan(step)))
 
 
 def test_a_finished_run_is_not_done_again(finished):
