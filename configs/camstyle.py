@@ -7,8 +7,10 @@ Command: ``python launch.py --config=configs/camstyle.py``, and for the publishe
 Published, Market-1501, rank-1 / mAP (trapezoid): IDE 85.66 / 65.87, CamStyle 88.12 / 68.72, with
 random erasing 89.49 / 71.55, all from ImageNet weights (``--config.reid.pretrained=...``).
 
-Tables of the paper: ``--sweep=losses``, ``--sweep=ratio`` (real to translated images, for 128 real
-ones a batch; ``--sweep=world_ratio`` for the demo's 64), ``--sweep=augmentation``. Ours:
+From tables of the paper: ``--sweep=losses`` (labels of translated images), ``--sweep=ratio`` (real
+to translated images, for 128 real ones a batch; ``--sweep=world_ratio`` for the demo's 64),
+``--sweep=augmentation`` (random erasing). 4 or 8 devices need a ``reid.generated_batch`` that they
+can share: 48. Ours:
 ``--sweep=translators`` puts a StarGAN in the CycleGANs' place; ``--sweep=checkpoints`` has judges
 of held-out training people choose among four checkpoints.
 """

@@ -34,6 +34,8 @@ QUALITY: Mapping[str, str] = {
     "recognised": "recognised, mAP",
     "style": "target camera's style",
     "source_camera": "source camera still named",
+    "between_cameras": "mean colour, spread between cameras",
+    "within_cameras": "within a camera",
 }
 
 Arms = Mapping[str, Mapping[str, Any]]

@@ -33,7 +33,8 @@ class Settings:
         blocks: residual blocks of a generator (9 at 256 rows, 6 at 128).
         halvings: stride-2 layers of a generator (2 in the paper).
         patch_layers: stride-2 layers of the discriminators; 3 judge patches of 70 x 70.
-        dropout: inside residual blocks while training; 0.5 in CamStyle's scripts, by omission.
+        dropout: inside residual blocks while training; 0.5 in CamStyle's scripts, by omission (they
+            drop while translating, too, which is not done here).
         batch: images of each style per step.
         margin: images are loaded this much larger than they are cropped to (286/256 - 1).
         cycle_weight: weight of the cycle loss.

@@ -40,10 +40,13 @@ class Seen(NamedTuple):
     Attributes:
         embeddings: float32 ``[n, d]``, by which people are found.
         said: int64 ``[n]``, the camera that the camera judge names.
+        colours: float32 ``[n, 3]`` in [0, 1], the mean colour of each image, which no judge is
+            needed for.
     """
 
     embeddings: np.ndarray
     said: np.ndarray
+    colours: np.ndarray
 
 
 class Judges(NamedTuple):
@@ -212,7 +215,9 @@ def unified_scores(real: Embedded, fake: Seen, sources: np.ndarray) -> dict[str,
     ``recognised``: mAP with the images as queries and the real images of all cameras but the
     source's as gallery. ``source_camera``: share of images of which the camera judge still names
     the source camera; where all took the style of one camera, it is that camera's share of images,
-    and a lower value would be no better.
+    and a lower value would be no better. ``between_cameras`` and ``within_cameras``: standard
+    deviation, over the three channels, of the cameras' mean colours and of the images' colours
+    about that of their camera; the first should fall, the second stay.
 
     Args:
         real: G real images.
@@ -222,8 +227,14 @@ def unified_scores(real: Embedded, fake: Seen, sources: np.ndarray) -> dict[str,
     check_not_collapsed(real)
     query = Embedded(fake.embeddings, real.pids[sources], real.cameras[sources])
     ap = query_scores(query, real, Protocol(mask="same_camera")).ap
-    named = float(np.mean(fake.said == query.cameras))
-    return {"recognised": float(np.nanmean(ap)), "source_camera": named}
+    cameras, camera = np.unique(query.cameras, return_inverse=True)
+    means = np.stack([fake.colours[query.cameras == c].mean(0) for c in cameras])
+    return {
+        "recognised": float(np.nanmean(ap)),
+        "source_camera": float(np.mean(fake.said == query.cameras)),
+        "between_cameras": float(np.sqrt(means.var(0).mean())),
+        "within_cameras": float(np.sqrt(np.mean((fake.colours - means[camera]) ** 2))),
+    }
 
 
 def _lessons(data: Sets, seed: int) -> tuple[dict[str, Sets], Split]:
@@ -240,14 +251,15 @@ def _lessons(data: Sets, seed: int) -> tuple[dict[str, Sets], Split]:
 
 def _look(judges: Sequence[arms.Trained], cameras: np.ndarray, images, count: int) -> Seen:
     (person, camera), batch = [trained.model() for trained in judges], judges[0].batch
-    embeddings, said = [], []
+    embeddings, said, colours = [], [], []
     for start in range(0, count, batch):
         rows = np.arange(start, min(start + batch, count))
         shown = images(np.resize(rows, batch))  # filled up with repeats: one program for all
         embeddings.append(np.asarray(_outputs(*person, shown)["test"])[: len(rows)])
         logits = np.asarray(_outputs(*camera, shown)["logits"])[: len(rows)]
         said.append(cameras[logits.argmax(axis=1)])
-    return Seen(np.concatenate(embeddings), np.concatenate(said))
+        colours.append(shown[: len(rows)].mean((1, 2), np.float32) / 255)
+    return Seen(np.concatenate(embeddings), np.concatenate(said), np.concatenate(colours))
 
 
 @partial(jax.jit, static_argnums=0)
@@ -284,7 +296,7 @@ def _references(judges: Judges, generated: Split, unified: bool) -> dict[str, di
     rows, sources = _of_held_people(judges.held, generated)
     if not len(rows):
         return {}
-    same = Seen(real.embeddings[sources], real.said[sources])
+    same = Seen(*(seen[sources] for seen in real))
     return {
         "real": {"source_camera" if unified else "style": accuracy},
         "untranslated": _scores(judges, same, sources, None if unified else generated.styles[rows]),

@@ -39,6 +39,7 @@ __all__ = [
     "optimiser",
     "program",
     "require",
+    "require_generated",
     "train",
 ]
 
@@ -200,6 +201,15 @@ def companions_each(settings: Settings) -> int:
             "every real image takes as many generated ones with it, so make the first a multiple"
         )
     return each
+
+
+def require_generated(settings: Settings) -> None:
+    """Raises ValueError unless every step has generated images."""
+    if settings.generated_batch < 1:
+        raise ValueError(
+            f"reid.generated_batch is {settings.generated_batch}, but every step of this system "
+            "needs at least one generated image"
+        )
 
 
 def _loaded(split: Split, settings: Settings) -> Split:

@@ -44,6 +44,7 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     common = {"seed": config["seed"], "every": Every(**config["every"])}
     plain = reid.Settings(**config["reid"])
     gans = cycle.Settings(**config["gan"]), star.Settings(**config["stargan"])
+    reid.require_generated(plain)
     translator = between.Settings(config["translator"], *gans, judged=options["judge"])
     data = sets.prepare(workdir, sets.Settings(**config["data"]))
     reid.require(plain, data)

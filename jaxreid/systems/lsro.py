@@ -88,11 +88,11 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
 
 
 def _require(options: Mapping[str, Any], settings: reid.Settings) -> None:
-    images, batch = options["images"], settings.generated_batch
     if options["labels"] not in LABELS:
         raise ValueError(f"lsro.labels is {options['labels']!r}; choose one of {LABELS}")
-    if images < max(batch, 1) or batch < 1:
+    reid.require_generated(settings)
+    if options["images"] < settings.generated_batch:
         raise ValueError(
-            f"lsro.images is {images} and reid.generated_batch is {batch}: at least one generated "
-            "image per step is needed, and as many images as a step takes"
+            f"lsro.images is {options['images']}, but every step takes {settings.generated_batch} "
+            "(reid.generated_batch): generate more, or take fewer"
         )

@@ -47,7 +47,8 @@ def random_case(seed, per_camera=2):
     order = rng.permutation(len(sources))
     sources, styles = sources[order], np.array([0, 2, 3])[styles[order]]
     near = real.embeddings[sources] + rng.normal(size=(len(sources), 5))
-    return real, Seen(near.astype(np.float32), rng.choice([0, 2, 3], len(sources))), sources, styles
+    said, colours = rng.choice([0, 2, 3], len(sources)), rng.random((len(sources), 3))
+    return real, Seen(near.astype(np.float32), said, colours), sources, styles
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -80,6 +81,11 @@ def test_scores_of_a_unified_style_equal_a_slow_ranking(proof):
         lambda i, g: real.cameras[g] != cameras[i],
     )
     assert found["source_camera"] == np.mean(fake.said == cameras)
+    colours = [fake.colours[cameras == camera] for camera in (0, 2, 3)]
+    between = np.sqrt(np.mean([np.var([c[:, i].mean() for c in colours]) for i in range(3)]))
+    apart = np.concatenate([c - c.mean(0) for c in colours])
+    spreads = {"between_cameras": between, "within_cameras": np.sqrt((apart**2).mean())}
+    assert {name: found[name] for name in spreads} == pytest.approx(spreads)
     error = abs(found["recognised"] - recognised)
     proof("judges' scores of a unified style", "sorting one by one", error, 1e-6)
 
@@ -88,7 +94,7 @@ def test_scores_do_not_depend_on_any_order():
     real, fake, sources, styles = random_case(0)
     expected = camera_scores(real, fake, sources, styles)
     order = np.random.default_rng(1).permutation(len(sources))
-    mixed = Seen(fake.embeddings[order], fake.said[order])
+    mixed = Seen(*(seen[order] for seen in fake))
     assert camera_scores(real, mixed, sources[order], styles[order]) == pytest.approx(expected)
     rows = np.random.default_rng(2).permutation(len(real))
     assert camera_scores(real.take(rows), fake, np.argsort(rows)[sources], styles) == pytest.approx(
@@ -109,7 +115,8 @@ def test_perfect_idle_and_worthless_translators_are_told_apart():
     own = cameras[sources]
 
     def scores(people, seen_in):
-        return camera_scores(real, Seen(looks(people, seen_in), seen_in), sources, styles)
+        seen = Seen(looks(people, seen_in), seen_in, np.zeros((len(people), 3)))
+        return camera_scores(real, seen, sources, styles)
 
     perfect = scores(pids[sources], styles)
     assert perfect == {"identity": 1.0, "recognised": 1.0, "style": 1.0}
@@ -127,7 +134,7 @@ def test_perfect_idle_and_worthless_translators_are_told_apart():
 def test_the_image_that_a_query_was_made_from_is_not_searched():
     pids, cameras = np.array([1, 1, 2, 2]), np.array([0, 0, 0, 0])
     real = Embedded([[1.0, 0], [0, 1.0], [0.9, 0.1], [0.1, 0.9]], pids, cameras)
-    same = Seen(real.embeddings[[0]], np.array([1]))
+    same = Seen(real.embeddings[[0]], np.array([1]), np.zeros((1, 3)))
     # Next comes the other person; with the source in the gallery it would be 1 + 2/4 over 2.
     found = camera_scores(real, same, np.array([0]), np.array([1]))
     assert found == {"recognised": pytest.approx(1 / 3), "style": 1.0}
@@ -135,7 +142,7 @@ def test_the_image_that_a_query_was_made_from_is_not_searched():
 
 def test_a_score_that_no_query_has_is_left_out():
     real = Embedded(np.eye(4), np.array([1, 1, 2, 2]), np.array([0, 1, 0, 1]))
-    fake = Seen(real.embeddings, np.array([0, 1, 0, 1]))
+    fake = Seen(real.embeddings, np.array([0, 1, 0, 1]), np.zeros((4, 3)))
     found = camera_scores(real, fake, np.arange(4), np.array([1, 0, 1, 0]))
     assert found.keys() == {"identity", "style"} and found["style"] == 0.0
 
@@ -180,9 +187,10 @@ class Stub(SimpleNamespace):
         table = np.random.default_rng(0).normal(size=(256, 4)).astype(np.float32)
 
         def look(images, count):
-            values = images(np.arange(count))[:, 0, 0, 0].astype(int)
+            shown = images(np.arange(count))[:, 0, 0]
+            values = shown[:, 0].astype(int)
             self.shown += count
-            return Seen(table[values], values % 3)
+            return Seen(table[values], values % 3, shown / 255)
 
         return Judges(held, look, lambda: look(held.images, len(held)), "stub")
 
@@ -300,7 +308,12 @@ def test_a_unified_set_is_scored_by_what_is_left_of_its_cameras(stub, tmp_path):
     assert found["unity"]["source_camera"] == pytest.approx(1 / 3)  # 30 is said to be camera 0
     assert found["real"] == {"source_camera": np.mean(np.arange(10, 16) % 3 == HELD.cameras)}
     assert found["untranslated"]["source_camera"] == found["real"]["source_camera"]
-    assert found["unity"].keys() == {"recognised", "source_camera"}
+    for spread in ("between_cameras", "within_cameras"):
+        assert found["unity"][spread] == pytest.approx(0, abs=1e-9)
+    values = np.arange(10, 16).reshape(2, 3) / 255  # two people in three cameras
+    idle = found["untranslated"]
+    assert idle["between_cameras"] == pytest.approx(values.mean(0).std())
+    assert idle["within_cameras"] == pytest.approx(1.5 / 255)
 
 
 @pytest.fixture

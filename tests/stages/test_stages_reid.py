@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +53,25 @@ def observing(forward, stats, batch, key):
 def observed(directory, data, settings, **given):
     reid.train(directory, data.train, settings, seed=0, every=EVERY, loss=observing, **given)
     return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_the_style_of_a_fake_does_not_depend_on_which_image_was_drawn():
+    """One random stream for both draws would decide them together."""
+    people, each = 60, 2
+    pids = np.repeat(np.arange(people), each)
+    names = [f"{i}" for i in range(len(pids))]
+    made = SimpleNamespace(
+        sources=tuple(name for name in names for _ in range(2)), styles=np.tile([0, 1], len(pids))
+    )
+    settings = replace(SETTINGS, batch=8, images_per_identity=2, generated_batch=8)
+    plan = reid._plan(SimpleNamespace(pids=pids), settings, seed=0)
+    groups = ((0, 1),)
+    beside = reid._beside(plan, SimpleNamespace(names=names), made, settings, groups, 3000, 0)
+    images = np.stack([plan(step) for step in range(3000)]) % each  # first or second of a person
+    styles = np.stack([made.styles[beside(step)] for step in range(3000)])
+    for slot in range(8):
+        first, second = (styles[images[:, slot] == i, slot].mean() for i in (0, 1))
+        assert abs(first - 0.5) < 0.07 and abs(second - 0.5) < 0.07  # five deviations
 
 
 def test_a_batch_of_people_has_as_many_images_of_each(tmp_path, data):

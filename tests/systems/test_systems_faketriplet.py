@@ -1,6 +1,7 @@
 """StarGAN + fake triplet: the three losses by hand, their options, a whole tiny run."""
 
 import json
+import shutil
 from functools import partial
 
 import jax
@@ -10,6 +11,7 @@ import pytest
 import tiny
 
 from jaxreid import data
+from jaxreid.evaluation import Embedded, Protocol, evaluate
 from jaxreid.systems.faketriplet import camera_invariant_loss, parse_groups, parse_terms
 
 launch = partial(tiny.launch, "faketriplet")
@@ -26,9 +28,10 @@ REAL, FAKE = jnp.array([[0.0], [0.2], [1.0], [1.3]]), jnp.array([[-0.1], [0.5], 
 LABELS = jnp.array([0, 0, 1, 1])
 
 
-def found(terms, real=REAL, fake=FAKE, calls=None, **changes):
+def found(terms, real=REAL, fake=FAKE, calls=None, fake_labels=LABELS, **changes):
     """Terms of the loss when the network's metric embedding is the image itself."""
-    batch = {"image": real, "label": LABELS, "generated_image": fake, "generated_label": LABELS}
+    batch = {"image": real, "label": LABELS}
+    batch |= {"generated_image": fake, "generated_label": fake_labels}
 
     def forward(stats, images, key):
         if calls is not None:
@@ -41,18 +44,21 @@ def found(terms, real=REAL, fake=FAKE, calls=None, **changes):
 
 
 @pytest.mark.parametrize(
-    ("margin", "negatives", "triplet", "fake"),
+    ("margins", "negatives", "triplet", "fake"),
     [
-        (0.3, "real", 0.0, 0.025),
-        (0.3, "fake", 0.0, 0.1),
-        (1.0, "real", 0.325, 0.525),
-        (1.0, "fake", 0.325, 0.725),
-        (1.0, "all", 0.325, 0.725),
+        ((0.3, 0.3), "real", 0.0, 0.025),
+        ((0.3, 0.3), "fake", 0.0, 0.1),
+        ((1.0, 1.0), "real", 0.325, 0.525),
+        ((1.0, 1.0), "fake", 0.325, 0.725),
+        ((1.0, 1.0), "all", 0.325, 0.725),
+        ((1.0, 0.3), "real", 0.325, 0.025),
     ],
 )
-def test_triplets_are_the_ones_worked_out_by_hand(margin, negatives, triplet, fake):
-    options = {"margin": margin, "fake_margin": margin, "negatives": negatives}
-    terms, _ = found(("tri", "fake"), **options)
+@pytest.mark.parametrize("rows", [[0, 1, 2, 3], [2, 0, 3, 1], [3, 2, 1, 0, 0, 1, 2, 3]])
+def test_triplets_are_the_ones_worked_out_by_hand(margins, negatives, triplet, fake, rows):
+    options = dict(zip(("margin", "fake_margin"), margins, strict=True), negatives=negatives)
+    made = {"fake": FAKE[np.array(rows)], "fake_labels": LABELS[np.array(rows)]}
+    terms, _ = found(("tri", "fake"), **made, **options)
     assert list(terms) == ["tri", "fake"]
     np.testing.assert_allclose([terms["tri"], terms["fake"]], [triplet, fake], atol=1e-6)
 
@@ -126,6 +132,32 @@ def test_faketriplet_goes_from_images_to_report(finished):
     assert {"cls", "tri", "fake"} <= json.loads(lines[-1]).keys()
     fakes = data.load(workdir / "generated" / "c1_to_c2" / "records", (32, 16))["train"]
     assert set(fakes.styles.tolist()) == {1} and set(fakes.cameras.tolist()) == {0}
+
+
+def test_groups_of_styles_reach_the_arms_that_draw_fakes_and_no_others(finished, tmp_path):
+    workdir, _ = finished
+    shutil.copytree(workdir, tmp_path, dirs_exist_ok=True)
+    for arm in ("faketriplet", "oracle"):
+        shutil.rmtree(tmp_path / f"reid_{arm}")
+    done = launch(tmp_path, "--config.faketriplet.fake_groups=1,2;3")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "reid_baseline" not in done.stdout and "stargan" not in done.stdout
+    for arm in ("faketriplet", "oracle"):
+        made_with = json.loads((tmp_path / f"reid_{arm}" / "settings.json").read_text())
+        assert made_with["extras"]["companions"] == [[0, 1], [2]]
+
+
+def test_arms_are_ranked_by_the_distance_that_triplets_train(finished):
+    workdir, _ = finished
+    splits = data.load(workdir / "records/tfds", (32, 16))
+    arm = workdir / "reid_faketriplet" / "test"
+    query, gallery = (
+        Embedded(np.load(arm / f"{name}.npy"), splits[name].pids, splits[name].cameras)
+        for name in ("query", "gallery")
+    )
+    stored = json.loads((workdir / "results.json").read_text())["arms"]["faketriplet"]
+    assert stored["mAP"] == evaluate(query, gallery, Protocol(normalize=False)).mean_ap
+    assert stored["protocol"]["normalize"] is False
 
 
 def test_a_finished_run_is_not_done_again(finished):

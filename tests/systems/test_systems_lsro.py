@@ -81,9 +81,15 @@ def test_the_generator_turns_twice_on_the_noise_of_the_discriminator():
     images = np.random.default_rng(0).integers(0, 256, (4, 16, 8, 3)).astype(np.uint8)
     assert [phase.trains for phase in (first, *others)] == [("D",), ("G",), ("G",)]
     _, aux = first.loss(state.nets, {"image": images}, {}, jax.random.key(1))
-    assert aux.memo["noise"].shape == (4, 5) and np.abs(aux.memo["noise"]).max() <= 1
-    losses = [phase.loss(state.nets, {}, aux.memo, jax.random.key(2))[0] for phase in others]
-    assert losses[0] == losses[1]
+    noise = aux.memo["noise"]
+    assert noise.shape == (4, 5) and -1 <= noise.min() < 0 < noise.max() <= 1
+    losses = [
+        phase.loss(state.nets, {}, memo, jax.random.key(key))[0]
+        for phase, memo, key in zip(
+            others * 2, [aux.memo] * 2 + [{"noise": -noise}] * 2, range(2, 6), strict=True
+        )
+    ]
+    assert losses[0] == losses[1] != losses[2] == losses[3]
     after, metrics = jax.jit(step)(state, {"image": images})
     assert set(metrics) == {"d", "g"}
     for name in "DG":
