@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from jaxreid.data.pictures import decode
 from jaxreid.data.world.body import Body
 from jaxreid.data.world.cameras import Camera, sample_camera
 from jaxreid.data.world.cloud import load_body
@@ -64,7 +65,7 @@ def write(spec: Spec, root: str | Path, *, batch: int = 32) -> None:
     start = time.monotonic()
     for row, picture in enumerate(pictures):
         path = partial / FOLDERS[table.folder[row]] / table.names[row]
-        _encode(np.asarray(picture.image), int(quality[table.camera[row]]), path)
+        path.write_bytes(_jpeg(np.asarray(picture.image), int(quality[table.camera[row]])))
         if (row + 1) % 1000 == 0 or row + 1 == len(table.names):
             _report(row + 1, len(table.names), time.monotonic() - start)
     text = json.dumps({"spec": dataclasses.asdict(spec)}, indent=2)
@@ -117,7 +118,7 @@ def restyle(root: str | Path, names: Sequence[str], cameras: Sequence[int]) -> n
 def outsiders(root: str | Path, start: int, count: int) -> np.ndarray:
     """Pictures of people who are in no folder of a world, a new person in each.
 
-    They are taken as those of known people are, by every camera in turn.
+    They are taken as those of known people are, by every camera in turn, and compressed alike.
 
     Args:
         root: a world made by :func:`write`.
@@ -125,15 +126,17 @@ def outsiders(root: str | Path, start: int, count: int) -> np.ndarray:
         count: how many.
 
     Returns:
-        uint8 [count, H, W, 3], before JPEG compression.
+        uint8 [count, H, W, 3].
     """
     spec = read_spec(root)
     shot, camera = np.divmod(np.arange(start, start + count, dtype=np.int32), spec.cameras)
     same = functools.partial(np.full, count, dtype=np.int32)
     folder, stream, pid, kind = same(TRAIN), same(OUTSIDER), same(0), same(PERSON)
     table = Plan((), folder, stream, pid, camera, shot, shot % SCENES, kind)
+    quality = np.asarray(_cameras(spec).quality)[camera]
     drawn = _draw_all(spec, table, np.arange(count), camera)
-    return _stack(spec, (picture.image for picture in drawn), np.uint8, 3)
+    files = (_jpeg(np.asarray(p.image), int(q)) for p, q in zip(drawn, quality, strict=True))
+    return _stack(spec, (decode(f, (spec.height, spec.width)) for f in files), np.uint8, 3)
 
 
 def truth(root: str | Path, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -173,10 +176,10 @@ def _lookup(spec: Spec, names: Sequence[str]) -> tuple[Plan, np.ndarray]:
     return table, np.array([row_of[name] for name in names], np.int32)
 
 
-def _encode(image: np.ndarray, quality: int, path: Path) -> None:
+def _jpeg(image: np.ndarray, quality: int) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=quality)
-    path.write_bytes(buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _report(done: int, total: int, seconds: float) -> None:

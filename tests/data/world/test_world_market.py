@@ -99,6 +99,19 @@ def test_outsiders_are_new_people_before_the_same_cameras(root):
     assert (distances.argmin(axis=1) == np.arange(3)).all()
 
 
+def test_outsiders_have_been_compressed_like_the_files_of_the_world(root, tmp_path):
+    """A second compression at the same quality changes a picture far less than the first."""
+
+    def change(picture):
+        return min(np.abs(recode(picture, q, tmp_path) - picture).mean() for q in range(40, 97))
+
+    name = names(root, FOLDERS[0])[0]
+    fresh = world.restyle(root, [name], [int(name.split("_c")[1][0]) - 1])[0]
+    first = change(fresh.astype(np.uint8))
+    for picture in world.outsiders(root, 0, 3):
+        assert change(picture) < first / 2
+
+
 def test_restyle_with_the_own_camera_gives_the_written_picture(root, tmp_path):
     chosen = names(root, "bounding_box_train")[:6]
     own = [int(NAME.match(name)[2]) - 1 for name in chosen]  # type: ignore
