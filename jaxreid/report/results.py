@@ -89,7 +89,8 @@ def check_arms(arms: Arms) -> None:
 def best(arms: Arms) -> dict[str, float]:
     """The highest value of each score among the competing arms.
 
-    The oracle is a bound and does not compete. With fewer than two competitors nothing is best.
+    The oracle has the world in the place of a generator and does not compete. With fewer than two
+    competitors nothing is best.
     """
     rivals = {arm: scores for arm, scores in arms.items() if arm != ORACLE}
     if len(rivals) < 2:

@@ -62,6 +62,6 @@ def test_generators_learn_from_every_term(turns):
         moved = nets | {"G": SimpleNamespace(params=(1.0, shift))}
         return generators.loss(moved, batch, {}, jax.random.key(0))[0]
 
-    # DB sees 2 (0.2 + s): 4 (2 (0.2 + s) - 1); |a - F(G(a))| falls by 1/2, |b - G(F(b))| rises by 1.
+    # DB sees 2 (0.2 + s), so 4 (2 (0.2 + s) - 1); |a - F(G(a))| falls by 1/2, |b - G(F(b))| rises.
     slope = 4 * (2 * 0.3 - 1) + 10 * (-0.5 + 1) + 5
     assert float(jax.grad(of)(jnp.float32(0.1))) == pytest.approx(slope, rel=1e-4)
