@@ -5,11 +5,16 @@ asserts and remembers. The run ends with the table of all of them; `--write-proo
 as Markdown, which is how `docs/proofs.md` is made (`make proofs`).
 """
 
+import os
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+
+# For the processes that tests start, which would spend most of their time compiling: this one has
+# read its environment already.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
 HEAD = """# What the tests compare, and how far apart it was
 

@@ -1,7 +1,6 @@
 """What a user sees when something is wrong: one clear line, before any long work."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,18 +10,17 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-def launch(*arguments, **environment):
+def launch(*arguments):
     return subprocess.run(
         [sys.executable, "launch.py", *map(str, arguments)],
         cwd=ROOT,
         capture_output=True,
         text=True,
-        env=os.environ | environment,
     )
 
 
-def refused(*arguments, **environment):
-    done = launch(*arguments, **environment)
+def refused(*arguments):
+    done = launch(*arguments)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stderr and done.stderr.lower().count("error:") == 1
     return done.stderr
@@ -92,8 +90,7 @@ def test_a_sweep_trains_once_what_its_rows_share(tmp_path):
         "--config.data.world.cameras=2",
         "--config.data.world.test_cameras_per_identity=2",
     ]
-    quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    done = launch(*arguments, **quick)
+    done = launch(*arguments)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     low, high = tmp_path / "out/low", tmp_path / "out/high"
     links = {str(p.relative_to(high)) for p in high.rglob("*") if p.is_symlink()}
@@ -116,7 +113,7 @@ def test_a_sweep_trains_once_what_its_rows_share(tmp_path):
 
     files = ("low/results.json", "high/report.html", "sweep.json", "sweep.md")
     before = {name: (tmp_path / "out" / name).read_bytes() for name in files}
-    again = launch(*arguments, **quick)
+    again = launch(*arguments)
     assert again.returncode == 0 and "steps/s" not in again.stdout
     assert "taken from" in done.stdout and "taken from" not in again.stdout
     assert before == {name: (tmp_path / "out" / name).read_bytes() for name in files}
