@@ -124,10 +124,7 @@ def test_lsro_goes_from_images_to_report(finished):
 
 
 def test_a_finished_run_is_not_done_again(finished):
-    workdir, _ = finished
-    before = (workdir / "results.json").read_bytes()
-    assert "steps/s" not in launch(workdir).stdout
-    assert (workdir / "results.json").read_bytes() == before
+    tiny.check_idle("lsro", finished[0])
 
 
 @pytest.mark.parametrize("labels", ["all_in_one", "pseudo"])
@@ -156,6 +153,4 @@ def test_rival_labels_train_on_the_same_pictures(finished, tmp_path, labels):
     ],
 )
 def test_settings_that_cannot_be_trained_stop_before_work_starts(finished, option, message):
-    workdir, _ = finished
-    done = launch(workdir, f"--config.{option}")
-    assert done.returncode == 1 and message in done.stderr
+    tiny.check_refusal("lsro", finished[0], option, message)

@@ -117,10 +117,7 @@ def test_the_control_pairs_every_real_image_with_itself(finished):
 
 
 def test_a_finished_run_is_not_done_again(finished):
-    workdir, _ = finished
-    before = (workdir / "results.json").read_bytes()
-    assert "steps/s" not in launch(workdir).stdout
-    assert (workdir / "results.json").read_bytes() == before
+    tiny.check_idle("unitystyle", finished[0])
 
 
 @pytest.mark.parametrize(
@@ -132,6 +129,4 @@ def test_a_finished_run_is_not_done_again(finished):
     ],
 )
 def test_settings_that_cannot_be_trained_stop_before_work_starts(finished, option, message):
-    workdir, _ = finished
-    done = launch(workdir, f"--config.{option}")
-    assert done.returncode == 1 and message in done.stderr
+    tiny.check_refusal("unitystyle", finished[0], option, message)
