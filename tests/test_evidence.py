@@ -1,6 +1,7 @@
 """The evidence: what is stored of a run, and that the page in the tree says what was stored."""
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +19,12 @@ def test_the_page_in_the_tree_is_what_the_stored_runs_give():
     written = ROOT / "EVIDENCE.md"
     found = written.read_text() if written.exists() else "absent"
     assert found == (page(ROOT / "evidence") if stored else "absent"), "say make evidence-table"
+
+
+def test_intervals_in_the_readme_stand_in_the_evidence():
+    interval = re.compile(r"[+-][\d.]+ \[[^]]*\](?: %)?")
+    quoted = interval.findall((ROOT / "README.md").read_text())
+    assert quoted and set(quoted) <= set(interval.findall((ROOT / "EVIDENCE.md").read_text()))
 
 
 def store(folder, seed, arms, **settings):
