@@ -138,9 +138,11 @@ def prepare(workdir: Path, settings: Settings) -> Sets:
 
 
 def require_batch(name: str, batch: int, images: int | None = None) -> None:
-    """Raises ValueError if ``batch`` exceeds the images or the devices cannot split it."""
-    if images is not None and batch > images:
-        raise ValueError(f"{name} is {batch}, but there are {images} training images: lower it")
+    """Raises ValueError if ``images`` do not fill ``batch`` or the devices cannot split it."""
+    if images is not None and not 1 <= batch <= images:
+        raise ValueError(
+            f"{name} is {batch}, but there are {images} training images: choose 1 to {images}"
+        )
     if batch % jax.device_count():
         raise ValueError(
             f"{name} is {batch}, which {jax.device_count()} devices cannot share evenly: choose a "

@@ -65,8 +65,8 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     _require(options, plain)
     alone = replace(plain, batch=options["baseline_batch"])
     data = sets.prepare(workdir, sets.Settings(**config["data"]))
-    for settings in (plain, alone):
-        reid.require(settings, data)
+    reid.require(plain, data)
+    sets.require_batch("lsro.baseline_batch", alone.batch, len(data.train))
     dcgan.require(gan, data)
 
     sampler = dcgan.train(workdir / "dcgan", data, gan, **common)

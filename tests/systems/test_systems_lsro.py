@@ -149,6 +149,8 @@ def test_rival_labels_train_on_the_same_pictures(finished, tmp_path, labels):
         ("dcgan.image_height=33", "Images of 33x16 cannot be reached by 3 doublings"),
         ("dcgan.batch=4000", "there are 32 training images"),
         ("lsro.images=0", "lsro.images is 0"),
+        ("lsro.baseline_batch=0", "lsro.baseline_batch is 0, but there are 32"),
+        ("reid.generated_batch=0", "reid.generated_batch is 0"),
         ("lsro.labels=outlier", "lsro.labels is 'outlier'; choose one of ('lsro', 'all_in_one'"),
     ],
 )
