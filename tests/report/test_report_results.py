@@ -64,8 +64,9 @@ def test_no_gap_without_both_ends(missing):
     assert results.gap_closed({k: v for k, v in ARMS.items() if k != missing}) == {}
 
 
-def test_no_gap_where_the_oracle_is_not_above_the_baseline():
-    arms = {**ARMS, "oracle": {"rank-1": 0.5, "mAP": 0.4}}
+@pytest.mark.parametrize("rank1", [0.4, 0.5, 0.59])
+def test_no_gap_where_the_oracle_is_not_clearly_above_the_baseline(rank1):
+    arms = {**ARMS, "oracle": {"rank-1": rank1, "mAP": 0.4}}
     assert results.gap_closed(arms) == {"camstyle": {"mAP": pytest.approx(-0.5)}}
 
 
