@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("dir", help="the official folder, unpacked")
     command.set_defaults(run=_check)
 
-    command = commands.add_parser("world", help="draw a synthetic world in Market-1501's layout")
+    command = commands.add_parser("world", help="draw a synthetic world")
     command.add_argument("dir", help="folder to create")
     add_flags(command, world.Spec)
     command.set_defaults(run=_world)

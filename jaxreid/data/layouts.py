@@ -99,7 +99,10 @@ _WORLD = replace(
     name="world",
     title="the synthetic world",
     archives=(),
-    patterns=(r"(?P<pid>-?\d+)_c(?P<camera>\d+)s\d_\d{6}_\d{2}\.jpg",),
+    patterns=(
+        r"(?P<pid>-?\d+)_c(?P<camera>\d+)s\d_\d{6}_\d{2}\.jpg",
+        r"(?P<pid>\d{4})_c(?P<camera>\d+)_f\d{7}\.jpg",  # a world in DukeMTMC-reID's form
+    ),
     published={},
     notice="",
 )

@@ -1,4 +1,4 @@
-"""The synthetic world: real human bodies, seen by cameras that differ, in Market-1501's layout.
+"""The synthetic world: real human bodies, seen by cameras that differ, in an official layout.
 
 ``write(Spec(...), root)`` makes a data set that the ordinary loaders read; ``restyle`` gives the
 oracle translation of its pictures into another camera, ``truth`` their masks and keypoints,
@@ -11,8 +11,9 @@ from jaxreid.data.world.cloud import load_body
 from jaxreid.data.world.market import outsiders, read_spec, restyle, truth, write
 from jaxreid.data.world.moments import sample_moment
 from jaxreid.data.world.people import sample_person
+from jaxreid.data.world.planning import plan
 from jaxreid.data.world.renderer import Picture, render, surfels_for
-from jaxreid.data.world.spec import Spec, plan
+from jaxreid.data.world.spec import Spec
 from jaxreid.data.world.wardrobe import dress
 
 __all__ = [

@@ -54,7 +54,8 @@ def sample_camera(key: jax.Array, *, city: int = 0, strength: float = 0.5) -> Ca
 
     Args:
         key: key of the camera.
-        city: 0 has grey, low autumn light, any other a high, warm sun; scenes differ too.
+        city: 0 has grey, low autumn light and cameras at 1.4 to 5.9 m; any other a high, warm sun
+            and cameras at 2.8 to 9.1 m, which look down on people; scenes differ too.
         strength: scales every difference of sensor response between cameras; at 0 all cameras
             have the same colours, blur, noise and JPEG quality (light and scenes still differ).
 
@@ -63,7 +64,8 @@ def sample_camera(key: jax.Array, *, city: int = 0, strength: float = 0.5) -> Ca
     """
     own, scenes = jax.random.split(key)
     dice, climate = Dice(own, 40), min(city, 1)
-    distance, pitch = dice.between(80.0, 150.0), dice.between(0.06, 0.34)
+    distance = dice.between(80.0, 150.0)
+    pitch = dice.between(*((0.06, 0.34), (0.24, 0.58))[climate])
     azimuth = dice.between(-jnp.pi, jnp.pi)
     elevation = dice.between(*((0.35, 0.8), (0.7, 1.2))[climate])
     level = jnp.cos(elevation)

@@ -25,8 +25,9 @@ from jaxreid.data.world.cameras import Camera, sample_camera
 from jaxreid.data.world.cloud import load_body
 from jaxreid.data.world.moments import PERSON, SCENES, sample_moment
 from jaxreid.data.world.people import sample_person
+from jaxreid.data.world.planning import Plan, plan
 from jaxreid.data.world.renderer import Picture, render, surfels_for
-from jaxreid.data.world.spec import FOLDERS, KNOWN, OUTSIDER, TRAIN, Plan, Spec, plan
+from jaxreid.data.world.spec import FOLDERS, KNOWN, OUTSIDER, TRAIN, Spec
 from jaxreid.data.world.wardrobe import dress
 
 _SPEC_FILE = "world.json"
