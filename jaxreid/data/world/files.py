@@ -1,0 +1,87 @@
+"""Worlds as files in an official layout."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from jaxreid.data.world.drawing import cameras_of, draw_all
+from jaxreid.data.world.planning import plan
+from jaxreid.data.world.spec import FOLDERS, Spec
+
+_SPEC_FILE = "world.json"
+
+
+def write(spec: Spec, root: str | Path, *, batch: int = 32) -> None:
+    """Draws a whole world into ``root`` in the official layout that ``spec`` names.
+
+    ``root`` appears only when it is complete. The same specification gives the same bytes, whatever
+    the batch. A ``root`` that already holds this very world is left as it is.
+
+    Args:
+        spec: what to draw.
+        root: folder to make; holds ``bounding_box_train``, ``bounding_box_test``, ``query`` and
+            ``world.json`` (the specification) afterwards.
+        batch: pictures per device call.
+
+    Raises:
+        FileExistsError: ``root`` exists and holds something else.
+    """
+    root = Path(root)
+    if root.exists():
+        if (root / _SPEC_FILE).exists() and read_spec(root) == spec:
+            return
+        raise FileExistsError(
+            f"{root} exists and does not hold this world: give another folder, or remove this one."
+        )
+    partial = root.with_name(f".{root.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    for folder in FOLDERS:
+        (partial / folder).mkdir(parents=True)
+    table = plan(spec)
+    quality = np.asarray(cameras_of(spec).quality)
+    pictures = draw_all(spec, table, np.arange(len(table.names)), table.camera, batch=batch)
+    start = time.monotonic()
+    for row, picture in enumerate(pictures):
+        path = partial / FOLDERS[table.folder[row]] / table.names[row]
+        path.write_bytes(encode_jpeg(np.asarray(picture.image), int(quality[table.camera[row]])))
+        if (row + 1) % 1000 == 0 or row + 1 == len(table.names):
+            _report(row + 1, len(table.names), time.monotonic() - start)
+    text = json.dumps({"spec": dataclasses.asdict(spec)}, indent=2)
+    (partial / _SPEC_FILE).write_text(text + "\n")
+    partial.rename(root)
+
+
+def read_spec(root: str | Path) -> Spec:
+    """Reads the specification of the world in ``root``.
+
+    Raises:
+        FileNotFoundError: ``root`` is not a world that :func:`write` made.
+    """
+    path = Path(root) / _SPEC_FILE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing: {root} is not a synthetic world made by write()."
+        )
+    return Spec(**json.loads(path.read_text())["spec"])
+
+
+def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
+    """Encodes uint8 [H, W, 3]."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def _report(done: int, total: int, seconds: float) -> None:
+    speed = done / max(seconds, 1e-6)
+    left = (total - done) / speed
+    print(f"world: {done}/{total} pictures, {speed:.0f}/s, {left:.0f} s left", file=sys.stderr)

@@ -1,0 +1,115 @@
+"""The oracle: a world's pictures drawn again as other cameras, other people or masks see them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxreid.data.pictures import decode
+from jaxreid.data.world.drawing import cameras_of, draw_all
+from jaxreid.data.world.files import encode_jpeg, read_spec
+from jaxreid.data.world.moments import PERSON, SCENES
+from jaxreid.data.world.planning import Plan, plan
+from jaxreid.data.world.spec import OUTSIDER, TRAIN, Spec
+
+
+def restyle(
+    root: str | Path,
+    names: Sequence[str],
+    cameras: Sequence[int],
+    seen_by: str | Path | None = None,
+) -> np.ndarray:
+    """The oracle translation: pictures as other cameras would have taken them.
+
+    Person, gait, place, box and obstruction stay; viewpoint, scene, light and sensor are those of
+    the other camera. A picture's own camera gives that picture before JPEG compression.
+
+    Args:
+        root: a world made by :func:`write`.
+        names: file names in it.
+        cameras: 0-based target camera of each.
+        seen_by: the world whose cameras look, such as another city; None means ``root``. Its people
+            stay at home, and pictures keep the size of those of ``root``.
+
+    Returns:
+        uint8 [n, H, W, 3].
+
+    Raises:
+        FileNotFoundError: ``root`` or ``seen_by`` is no world.
+        ValueError: an unknown name, a camera that does not exist, or lengths that differ.
+    """
+    spec = read_spec(root)
+    viewers = read_spec(root if seen_by is None else seen_by)
+    table, rows = _lookup(spec, names)
+    targets = np.asarray(cameras, np.int32)
+    if targets.shape != rows.shape or not ((targets >= 0) & (targets < viewers.cameras)).all():
+        raise ValueError(
+            f"cameras must hold one number from 0 to {viewers.cameras - 1} for each of the "
+            f"{len(rows)} names, got {list(cameras)[:8]} ..."
+        )
+    drawn = draw_all(spec, table, rows, targets, seen_by=viewers)
+    return _stack(spec, (p.image for p in drawn), np.uint8, 3)
+
+
+def outsiders(root: str | Path, start: int, count: int) -> np.ndarray:
+    """Pictures of people who are in no folder of a world, a new person in each.
+
+    They are taken as those of known people are, by every camera in turn, and compressed alike.
+
+    Args:
+        root: a world made by :func:`write`.
+        start: number of the first; each number is a picture, whatever is drawn beside it.
+        count: how many.
+
+    Returns:
+        uint8 [count, H, W, 3].
+    """
+    spec = read_spec(root)
+    shot, camera = np.divmod(np.arange(start, start + count, dtype=np.int32), spec.cameras)
+    same = functools.partial(np.full, count, dtype=np.int32)
+    folder, stream, pid, kind = same(TRAIN), same(OUTSIDER), same(0), same(PERSON)
+    table = Plan((), folder, stream, pid, camera, shot, shot % SCENES, kind)
+    quality = np.asarray(cameras_of(spec).quality)[camera]
+    drawn = draw_all(spec, table, np.arange(count), camera)
+    files = (encode_jpeg(np.asarray(p.image), int(q)) for p, q in zip(drawn, quality, strict=True))
+    return _stack(spec, (decode(f, (spec.height, spec.width)) for f in files), np.uint8, 3)
+
+
+def truth(root: str | Path, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Exact foreground masks and keypoints of written pictures.
+
+    Args:
+        root: a world made by :func:`write`.
+        names: file names in it.
+
+    Returns:
+        Masks, uint8 [n, H, W], 1 on the person; keypoints, float32 [n, 18, 3]: x, y in pixels and
+        1 where visible, in COCO/OpenPose-18 order.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    spec = read_spec(root)
+    table, rows = _lookup(spec, names)
+    pictures = list(draw_all(spec, table, rows, table.camera[rows]))
+    masks = _stack(spec, (p.mask for p in pictures), np.uint8)
+    return masks, np.array([p.keypoints for p in pictures], np.float32).reshape(-1, 18, 3)
+
+
+def _stack(spec: Spec, images: Iterator, dtype: type, *channels: int) -> np.ndarray:
+    return np.array(list(images), dtype).reshape(-1, spec.height, spec.width, *channels)
+
+
+def _lookup(spec: Spec, names: Sequence[str]) -> tuple[Plan, np.ndarray]:
+    table = plan(spec)
+    row_of = {name: row for row, name in enumerate(table.names)}
+    unknown = [name for name in names if name not in row_of]
+    if unknown:
+        raise ValueError(
+            f"{unknown[0]!r} ({len(unknown)} of {len(names)} names) is no picture of this world: "
+            "give bare file names such as those in bounding_box_train."
+        )
+    return table, np.array([row_of[name] for name in names], np.int32)
