@@ -9,7 +9,7 @@ from jaxreid.data.record import Record, generated
 from jaxreid.data.records import write_generated
 from jaxreid.data.sampling import Plan, companions, pk, prefetch, shuffled, stream, unpaired
 from jaxreid.data.scanning import Entry, scan
-from jaxreid.data.splits import Split, held_out, load, prepare
+from jaxreid.data.splits import Split, held_out, load, prepare, require_masks
 
 __all__ = [
     "LAYOUTS",
@@ -25,6 +25,7 @@ __all__ = [
     "pk",
     "prefetch",
     "prepare",
+    "require_masks",
     "scan",
     "shuffled",
     "stream",

@@ -54,14 +54,32 @@ def crop_and_flip(key: jax.Array, images: jax.Array, size: tuple[int, int]) -> j
 
     Args:
         key: random key.
-        images: uint8 ``[B, h, w, 3]``, as large as ``larger`` says.
+        images: uint8 ``[B, h, w, 3]``, as large as ``larger`` says; or ``[B, h, w, 4]`` with the
+            foreground mask as fourth channel, which is then cropped and flipped alike.
         size: (height, width) of the crop.
 
     Returns:
-        float32 ``[B, *size, 3]`` in [-1, 1].
+        float32 ``[B, *size, 3 or 4]`` in [-1, 1]; ``split_mask`` takes a fourth channel off.
     """
     k_crop, k_flip = jax.random.split(key)
     return flip(k_flip, random_crop(k_crop, to_float(images), size))
+
+
+def split_mask(images: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Takes the mask off pictures that were augmented with it.
+
+    Args:
+        images: ``[B, H, W, 4]`` in [-1, 1], colours and mask.
+
+    Returns:
+        Pictures ``[B, H, W, 3]`` in [-1, 1] and masks ``[B, H, W, 1]`` in [0, 1], 1 on the person.
+
+    Raises:
+        ValueError: not four channels.
+    """
+    if images.shape[-1] != 4:
+        raise ValueError(f"Expected [B, H, W, 4], colours and mask, got {list(images.shape)}.")
+    return images[..., :3], (images[..., 3:] + 1.0) / 2.0
 
 
 def pad_crop(key: jax.Array, images: jax.Array, pad: int) -> jax.Array:

@@ -24,8 +24,8 @@ CHUNK = 256  # records that are encoded at a time
 class Reid(tfds.core.GeneratorBasedBuilder):
     """Person re-identification records; one config per layout, and ``generated``."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First version."}
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES = {"1.1.0": "Foreground masks.", "1.0.0": "First version."}
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "Get the set from its authors under their terms, unpack it, and pass the unpacked folder "
         "as manual_dir. Nothing is downloaded."
@@ -56,6 +56,7 @@ class Reid(tfds.core.GeneratorBasedBuilder):
             "source": tfds.features.Text(),
             "style": np.int64,
             "generated": np.int64,
+            "mask": tfds.features.Text(),  # an encoded PNG, empty if there is none
         }
         return tfds.core.DatasetInfo(
             builder=self,
@@ -74,8 +75,9 @@ class Reid(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, records: Iterable[Record]) -> Iterator[tuple[int, dict]]:
         for index, record in enumerate(records):
             image = record.image if isinstance(record.image, bytes) else str(record.image)
+            mask = record.mask.read_bytes() if isinstance(record.mask, Path) else record.mask
             plain = {**asdict(record), "image": image, "generated": int(record.generated)}
-            yield index, {**plain, "index": index}
+            yield index, {**plain, "mask": mask or b"", "index": index}
 
     def _generate_splits(self, dl_manager: Any, download_config: Any) -> list:
         """Streams to disk in order.

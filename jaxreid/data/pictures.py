@@ -33,6 +33,37 @@ def decode(data: bytes, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BICUBIC))
 
 
+def decode_mask(data: bytes, size: tuple[int, int]) -> np.ndarray:
+    """Decodes a mask and resizes it with a triangle filter.
+
+    That filter takes averages: a mask grows a soft border, which says how much of each pixel the
+    person covers, and stays within its values. The bicubic filter of pictures overshoots, so that
+    a ring around the person would count a little as person; and nearest pixels would move the
+    outline against the picture's.
+
+    Args:
+        data: an encoded picture; other modes than 8-bit grey are turned into it.
+        size: (height, width).
+
+    Returns:
+        uint8 ``[H, W, 1]``, 0 to 255.
+
+    Raises:
+        ValueError: as ``decode``.
+    """
+    image = _open(data).convert("L")
+    return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))[..., None]
+
+
+def encode_mask(mask: np.ndarray) -> bytes:
+    """Encodes uint8 ``[H, W, 1]`` as grey PNG, without loss."""
+    if mask.dtype != np.uint8 or mask.ndim != 3 or mask.shape[2] != 1:
+        raise ValueError(f"Expected uint8 [H, W, 1], got {mask.dtype} {list(mask.shape)}.")
+    file = io.BytesIO()
+    Image.fromarray(mask[..., 0]).save(file, "PNG")
+    return file.getvalue()
+
+
 def encode_png(image: np.ndarray) -> bytes:
     """Encodes uint8 ``[H, W, 3]`` RGB without loss."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
@@ -75,6 +106,7 @@ class Pictures:
         count: number of pictures.
         size: (height, width) that they are resized to.
         budget: bytes; a set that is larger when decoded is not kept but decoded at every use.
+        masks: whether the files are masks, of one channel.
     """
 
     def __init__(
@@ -83,20 +115,21 @@ class Pictures:
         count: int,
         size: tuple[int, int],
         budget: int,
+        masks: bool = False,
     ):
-        shape = (count, *size, 3)
+        shape = (count, *size, 1 if masks else 3)
         kept = int(np.prod(shape)) <= budget
         self._read, self._size, self._lock = read, size, Lock()
-        self._budget, self._count = budget, count
+        self._budget, self._count, self._masks = budget, count, masks
         self._pixels = np.empty(shape, np.uint8) if kept else None  # pages are claimed when filled
         self._filled = np.zeros(count, bool)
 
     def resized(self, size: tuple[int, int]) -> "Pictures":
         """The same pictures at another (height, width), with a cache of their own."""
-        return Pictures(self._read, self._count, size, self._budget)
+        return Pictures(self._read, self._count, size, self._budget, self._masks)
 
     def __call__(self, numbers: np.ndarray) -> np.ndarray:
-        """Decoded pictures, uint8 ``[len(numbers), H, W, 3]``; a new array. Thread-safe."""
+        """Decoded pictures, uint8 ``[len(numbers), H, W, 3 or 1]``; a new array. Thread-safe."""
         if self._pixels is None:
             return self._decoded(numbers)
         missing = np.unique(numbers[~self._filled[numbers]])
@@ -112,9 +145,10 @@ class Pictures:
 
     def _decoded(self, numbers: np.ndarray) -> np.ndarray:
         files = self.files(numbers)
-        images = np.empty((len(files), *self._size, 3), np.uint8)
+        images = np.empty((len(files), *self._size, 1 if self._masks else 3), np.uint8)
+        read = decode_mask if self._masks else decode
         for image, file in zip(images, files, strict=True):
-            image[:] = decode(file, self._size)
+            image[:] = read(file, self._size)
         return images
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxreid.data.pictures import encode_png
+from jaxreid.data.pictures import encode_mask, encode_png
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Record:
         source: name of the picture that this one was generated from, '' for a real one.
         style: target camera, domain or pose of a generated picture, -1 for a real one.
         generated: whether a network made it.
+        mask: foreground, an encoded 8-bit grey PNG or the path of one; None if there is none.
     """
 
     image: bytes | Path
@@ -31,10 +32,19 @@ class Record:
     source: str = ""
     style: int = -1
     generated: bool = False
+    mask: bytes | Path | None = None
 
 
 def generated(
-    image: np.ndarray, *, pid: int, camera: int, domain: str, name: str, source: str, style: int
+    image: np.ndarray,
+    *,
+    pid: int,
+    camera: int,
+    domain: str,
+    name: str,
+    source: str,
+    style: int,
+    mask: np.ndarray | None = None,
 ) -> Record:
     """The record of a generated picture, stored as PNG.
 
@@ -47,5 +57,7 @@ def generated(
         name: of its own.
         source: name of the source picture, '' if made from noise.
         style: target camera, domain or pose.
+        mask: uint8 ``[H, W, 1]``, 255 on the person; None if there is none.
     """
-    return Record(encode_png(image), pid, camera, domain, name, source, style, generated=True)
+    png = None if mask is None else encode_mask(mask)
+    return Record(encode_png(image), pid, camera, domain, name, source, style, True, png)

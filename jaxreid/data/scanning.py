@@ -113,7 +113,7 @@ def _nearby(root: Path) -> Iterator[Path]:
     yield from list(root.resolve().parents)[:2]
     for pattern in ("*", "*/*"):
         folders = (path for path in sorted(root.glob(pattern)) if path.is_dir())
-        yield from (path for path in folders if path.name != "__MACOSX")
+        yield from (path for path in folders if path.name not in ("__MACOSX", "masks"))
 
 
 def _needed(layout: Layout) -> list[str]:

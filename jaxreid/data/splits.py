@@ -1,12 +1,14 @@
 """Splits in memory: labels as arrays, pictures decoded on demand."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from jaxreid.data import records, validation
+from jaxreid.data.masks import how_to_make
 from jaxreid.data.pictures import Pictures
 
 CACHE_BYTES = 2 << 30
@@ -25,6 +27,7 @@ class Split:
         size: (height, width) of ``images``.
         numbers: int64 ``[n]``, positions of these rows in ``pictures``.
         pictures: decodes and caches; shared by all selections of one split.
+        foreground: the same for masks; None if the pictures have none.
     """
 
     pids: np.ndarray
@@ -35,6 +38,7 @@ class Split:
     size: tuple[int, int]
     numbers: np.ndarray
     pictures: Pictures
+    foreground: Pictures | None = None
 
     def __len__(self) -> int:
         return len(self.pids)
@@ -42,6 +46,18 @@ class Split:
     def images(self, rows: np.ndarray) -> np.ndarray:
         """Pictures of ``rows``: uint8 ``[len(rows), H, W, 3]`` RGB. Thread-safe."""
         return self.pictures(self.numbers[rows])
+
+    def masks(self, rows: np.ndarray) -> np.ndarray:
+        """Foreground masks of ``rows``: uint8 ``[len(rows), H, W, 1]``, 255 on the person.
+
+        Thread-safe.
+
+        Raises:
+            ValueError: the pictures have no masks; see ``require_masks``.
+        """
+        require_masks("selected", self)
+        assert self.foreground is not None
+        return self.foreground(self.numbers[rows])
 
     def take(self, rows: np.ndarray) -> "Split":
         """The selection ``rows`` (positions or a mask), in their order; pictures are shared."""
@@ -60,11 +76,30 @@ class Split:
         """The same rows at another (height, width), resized from the original files."""
         if size == self.size:
             return self
-        return replace(self, size=size, pictures=self.pictures.resized(size))
+        foreground = self.foreground and self.foreground.resized(size)
+        return replace(self, size=size, pictures=self.pictures.resized(size), foreground=foreground)
+
+
+def require_masks(name: str, split: Split) -> None:
+    """Raises ValueError if ``split``, called ``name`` in the message, has no foreground masks.
+
+    For the beginning of a run: before any long work.
+    """
+    if split.foreground is None:
+        first = f", the first is {split.names[0]!r}" if len(split) else ""
+        raise ValueError(
+            f"The {len(split):,} {name} pictures have no foreground masks{first}: prepare the set "
+            f"with masks=FOLDER. {how_to_make()}"
+        )
 
 
 def prepare(
-    name: str, root: Path | str, directory: Path | str, *, allow_partial: bool = False
+    name: str,
+    root: Path | str,
+    directory: Path | str,
+    *,
+    allow_partial: bool = False,
+    masks: Path | str | None = None,
 ) -> None:
     """Checks an official folder and writes it as records; nothing is written if anything is wrong.
 
@@ -76,12 +111,15 @@ def prepare(
         directory: to be created with the splits train, query and gallery; older records there are
             replaced.
         allow_partial: accept counts that differ from the published ones.
+        masks: folder of foreground masks (``jaxreid.data.masks`` says how they lie), which the
+            records then hold; None leaves them out.
 
     Raises:
         FileNotFoundError: no such folder; the message names the right one if it is near.
         ValueError: anything else that is wrong with the folder, with what to do.
     """
-    found = validation.official_records(name, Path(root), allow_partial=allow_partial)
+    masks = None if masks is None else Path(masks)
+    found = validation.official_records(name, Path(root), allow_partial=allow_partial, masks=masks)
     records.write(directory, found, name)
 
 
@@ -96,7 +134,8 @@ def load(
         cache_bytes: a split whose decoded pictures need no more than this keeps them in memory.
 
     Returns:
-        The splits by name, in the order in which they were written.
+        The splits by name, in the order in which they were written. One has masks if all of its
+        records have.
     """
     return {
         split: _split(source, size, cache_bytes)
@@ -135,10 +174,7 @@ def held_out(split: Split, identities: int, seed: int) -> tuple[Split, Split, Sp
 
 
 def _split(source: Sequence, size: tuple[int, int], cache_bytes: int) -> Split:
-    rows = [
-        {key: value for key, value in source[i].items() if key != "image"}
-        for i in range(len(source))
-    ]
+    rows = [_labels(source[i]) for i in range(len(source))]
     order = np.argsort([row["index"] for row in rows])
 
     def column(key: str) -> np.ndarray:
@@ -147,9 +183,10 @@ def _split(source: Sequence, size: tuple[int, int], cache_bytes: int) -> Split:
     def text(key: str) -> tuple[str, ...]:
         return tuple(rows[i][key].decode() for i in order)
 
-    def read(numbers: Sequence[int]) -> list[bytes]:
-        return [row["image"] for row in source.__getitems__(numbers)]  # pyright: ignore
+    def files(key: str) -> Callable[[Sequence[int]], list[bytes]]:
+        return lambda numbers: [row[key] for row in source.__getitems__(numbers)]  # pyright: ignore
 
+    masked = all(row["mask"] for row in rows)
     return Split(
         pids=column("pid"),
         cameras=column("camera"),
@@ -158,5 +195,14 @@ def _split(source: Sequence, size: tuple[int, int], cache_bytes: int) -> Split:
         sources=text("source"),
         size=size,
         numbers=order,
-        pictures=Pictures(read, len(rows), size, cache_bytes),
+        pictures=Pictures(files("image"), len(rows), size, cache_bytes),
+        foreground=Pictures(files("mask"), len(rows), size, cache_bytes, masks=True)
+        if masked
+        else None,
     )
+
+
+def _labels(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A record without its files; older ones do not know of masks."""
+    labels = {key: value for key, value in row.items() if key != "image"}
+    return {**labels, "mask": bool(row.get("mask"))}

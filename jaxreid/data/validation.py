@@ -4,13 +4,14 @@ import logging
 from pathlib import Path
 
 from jaxreid.data.layouts import Layout, find
+from jaxreid.data.masks import attach
 from jaxreid.data.pictures import Inspection, inspect
 from jaxreid.data.record import Record
 from jaxreid.data.scanning import Entry, count, scan
 
 
 def official_records(
-    name: str, root: Path, *, allow_partial: bool = False
+    name: str, root: Path, *, allow_partial: bool = False, masks: Path | None = None
 ) -> dict[str, list[Record]]:
     """Scans and verifies an official folder.
 
@@ -18,6 +19,7 @@ def official_records(
         name: of a layout.
         root: the official folder, unpacked.
         allow_partial: accept counts that differ from the published ones.
+        masks: folder of foreground masks, see ``jaxreid.data.masks``; None leaves them out.
 
     Returns:
         Records of every split, with the paths of their files.
@@ -25,7 +27,7 @@ def official_records(
     Raises:
         FileNotFoundError: as ``scan``.
         ValueError: as ``scan``; counts that differ from the published ones; files that cannot be
-            decoded. All are listed in one message.
+            decoded, masks that are missing or unfit. All are listed in one message.
     """
     layout = find(name)
     if layout.notice:
@@ -39,10 +41,11 @@ def official_records(
         )
     paths = {entry.path for entries in splits.values() for entry in entries}
     require_readable(inspect(sorted(paths)))
-    return {
+    records = {
         split: [Record(e.path, e.pid, e.camera, layout.name, e.name) for e in entries]
         for split, entries in splits.items()
     }
+    return attach(layout, root, records, masks) if masks else records
 
 
 def differing(layout: Layout, splits: dict[str, list[Entry]]) -> list[str]:

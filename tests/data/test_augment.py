@@ -56,6 +56,28 @@ def test_crop_and_flip_draws_every_window_both_ways_round():
     assert {image.tobytes() for image in out} == expected and len(expected) == 8
 
 
+def test_a_mask_as_fourth_channel_is_cropped_and_flipped_with_its_picture():
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 9, 6, 3), np.uint8)
+    mask = np.where(pixels[..., :1] > 127, 255, 40).astype(np.uint8)
+    both = jnp.asarray(np.concatenate([pixels, mask], -1))
+    colours, shares = augment.split_mask(augment.crop_and_flip(KEY, both, (8, 5)))
+    assert colours.shape == (64, 8, 5, 3) and shares.shape == (64, 8, 5, 1)
+    expected = np.where(np.asarray(colours[..., :1]) > 0, 1.0, 40 / 255)
+    np.testing.assert_allclose(shares, expected, atol=1e-6)
+    assert float(shares.max()) == 1.0
+    # and the picture is what it would have been without the mask
+    np.testing.assert_array_equal(colours, augment.crop_and_flip(KEY, jnp.asarray(pixels), (8, 5)))
+    flipped, turned = augment.split_mask(augment.to_float(both[:, :, ::-1]))
+    np.testing.assert_array_equal(turned > 0.5, flipped[..., :1] > 0)
+
+
+def test_a_mask_of_nothing_is_exactly_zero_and_three_channels_have_none():
+    _, mask = augment.split_mask(augment.to_float(jnp.zeros((1, 2, 2, 4), jnp.uint8)))
+    assert not np.asarray(mask).any()
+    with pytest.raises(ValueError, match=r"Expected \[B, H, W, 4\].*got \[1, 2, 2, 3\]"):
+        augment.split_mask(jnp.zeros((1, 2, 2, 3)))
+
+
 def test_pad_crop_pads_with_black():
     out = np.asarray(augment.pad_crop(KEY, jnp.zeros((200, 6, 4, 3)), 2))
     assert out.shape == (200, 6, 4, 3) and set(np.unique(out)) == {-1.0, 0.0}
