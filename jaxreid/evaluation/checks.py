@@ -1,6 +1,7 @@
-"""Clear errors for inputs that cannot be ranked."""
+"""Clear errors for inputs that cannot be ranked or compared."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxreid.evaluation.protocol import Embedded, Protocol
 
@@ -53,6 +54,22 @@ def no_match_error(query: Embedded, gallery: Embedded, protocol: Protocol) -> Va
             "or choose another mask."
         )
     return ValueError(f"No query has a match in the gallery: {cause}")
+
+
+def check_features(name: str, features: ArrayLike, least: int) -> np.ndarray:
+    """Returns features ``[n, d]`` in float64; raises ValueError unless finite and n >= least."""
+    x = np.asarray(features, np.float64)
+    if x.ndim != 2 or x.shape[1] == 0:
+        raise ValueError(f"{name} must have shape [n, d], d >= 1, but has {x.shape}.")
+    if len(x) < least:
+        raise ValueError(f"{name} has {len(x)} rows; {least} or more are needed.")
+    bad = ~np.isfinite(x).all(1)
+    if bad.any():
+        raise ValueError(
+            f"{bad.sum()} of {len(x)} rows of {name} are not finite (the first is row "
+            f"{bad.argmax()}); has a training diverged?"
+        )
+    return x
 
 
 def _check_finite(name: str, embeddings: np.ndarray) -> None:
