@@ -12,14 +12,26 @@ from jaxreid.evaluation.kernel import (
     kernel_distance,
     kernel_distance_over_subsets,
 )
+from jaxreid.evaluation.pairs import Estimate, chosen_rows, paired, random_pairs, spread
 from jaxreid.evaluation.protocol import MARKET, Embedded, Protocol
+from jaxreid.evaluation.quality import (
+    Distance,
+    FeatureNet,
+    frechet_between,
+    image_features,
+    image_moments,
+    kernel_between,
+)
 from jaxreid.evaluation.ranking import evaluate, query_scores
 from jaxreid.evaluation.scores import QueryScores, Scores, average
 
 __all__ = [
     "MARKET",
     "CameraPairs",
+    "Distance",
     "Embedded",
+    "Estimate",
+    "FeatureNet",
     "Moments",
     "OverSubsets",
     "Protocol",
@@ -28,12 +40,20 @@ __all__ = [
     "Scores",
     "average",
     "camera_pairs",
+    "chosen_rows",
     "evaluate",
+    "frechet_between",
     "frechet_distance",
+    "image_features",
+    "image_moments",
+    "kernel_between",
     "kernel_distance",
     "kernel_distance_over_subsets",
     "merge",
     "moments",
+    "paired",
     "query_scores",
+    "random_pairs",
+    "spread",
     "top_ranked",
 ]
