@@ -38,10 +38,11 @@ def pictures(rows, columns, shift):
 
 
 def drawn_taps(seed):
-    """Two images' features after a ReLU, with places where no channel is on."""
+    """Two images' features after a ReLU; at one place no channel is on, at one hardly any."""
     rng = np.random.default_rng(seed)
     taps = [np.maximum(rng.normal(size=(2, *shape)), 0) for shape in ((5, 3, 4), (2, 1, 6))]
     taps[0][0, 1, 2] = 0
+    taps[0][0, 3, 1] = 1e-9 * (np.arange(4) == seed)
     return [np.float32(tap) for tap in taps]
 
 
