@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import reduce
 from importlib import import_module
@@ -90,8 +91,15 @@ def overrides(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     """What a run changes in its config: the seeds, and judges wherever the system knows them."""
     config = import_module(f"configs.{options.system}").get_config(options.scale)
     judged = "judge" in config.get(options.system, {}) and not options.sweep
-    changed = {"seed": seed, "data.world.seed": seed}
+    changed = {"seed": seed, **_world_seeds(config.data, seed)}
     return changed | ({f"{options.system}.judge": True} if judged else {})
+
+
+def _world_seeds(data: Mapping[str, Any], seed: int) -> dict[str, int]:
+    """Of two worlds the second has another seed, or its people would be drawn like the first's."""
+    if "world" in data:
+        return {"data.world.seed": seed}
+    return {"data.source.world.seed": seed, "data.target.world.seed": 500 + seed}
 
 
 def _remember_code(workdir: Path) -> None:

@@ -42,7 +42,7 @@ COLUMNS = (
     *("arm", "seeds", "rank-1", "mAP", "mAP less baseline"),
     *("gap closed (mAP)", "rank-1 less baseline", "verdict"),
 )
-SEEDS = ("seed", "data.world.seed")
+SEEDS = ("seed", *(f"data.{block}world.seed" for block in ("", "source.", "target.")))
 Run = dict[str, Any]
 
 

@@ -44,6 +44,24 @@ def data(scale: str) -> ConfigDict:
     return block
 
 
+def domains(scale: str) -> ConfigDict:
+    """A labelled source and an unlabelled target: two cities, or Market-1501 to MSMT17."""
+    block = data(scale).to_dict()
+    pair = {"height": block["height"], "width": block["width"]}
+    for name, city in (("source", 0), ("target", 1)):
+        world = block["world"] | {"city": city}
+        pair[name] = {"name": block["name"], "root": "", "world": world, "masks": "root"}
+    pair["target"]["world"] |= {"layout": "dukemtmc_reid", "junk": 0, "seed": 500}
+    if scale == "paper":
+        pair["target"]["name"] = "msmt17_v2"
+    return ConfigDict(pair)
+
+
+def crossing(scale: str) -> ConfigDict:
+    """Cross-domain systems: stripes of local max pooling in a second test, rival's jitter."""
+    return ConfigDict({"parts": 2 if scale == "tiny" else 8, "jitter": 0.2})
+
+
 def reid(scale: str) -> ConfigDict:
     """The IDE network of CamStyle; small and trained from scratch at ``demo`` and ``tiny``."""
     block = ConfigDict(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from configs import common
-from jaxreid.stages import cycle, dcgan, reid, sets, star, unity
+from jaxreid.stages import cycle, cycle_turns, dcgan, domains, reid, sets, star, unity
 from jaxreid.training import Every
 
 ROOT = Path(__file__).parents[1]
@@ -27,7 +27,11 @@ BLOCKS = {
 }
 
 
-BESIDE = {"reid": ["stages/reid.py"], "unitygan": ["stages/unity.py"]}  # other readers of a block
+BESIDE = {  # other readers of a block
+    "gan": ["stages/cycle.py"],
+    "reid": ["stages/reid.py"],
+    "unitygan": ["stages/unity.py"],
+}
 
 
 def load(name, scale):
@@ -43,7 +47,8 @@ def test_every_scale_loads_into_the_settings_it_is_made_for(name, scale):
     assert config["system"] == name and (ROOT / "jaxreid" / "systems" / f"{name}.py").exists()
     for block, settings in BLOCKS.items():
         if block in config:
-            settings(**config[block])
+            made = domains.Settings if "source" in config[block] else settings
+            made(**config[block])
     for word in ("Command:", "Published", f"configs/{name}.py"):
         assert word in module.__doc__
 
@@ -75,12 +80,12 @@ def test_every_setting_is_read_where_its_block_is_used(block):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_key_outside_the_settings_is_read_by_its_system(name):
     _, config = load(name, "demo")
-    text = (ROOT / "jaxreid" / "systems" / f"{name}.py").read_text() + (
-        ROOT / "launch.py"
-    ).read_text()
+    files = ["launch.py", f"jaxreid/systems/{name}.py"]
+    files += ["jaxreid/stages/crossing.py"] if "crossing" in config else []
+    text = "".join((ROOT / file).read_text() for file in files)
     for key in config:
         assert f'config["{key}"]' in text, key
-    for key in config.get(name, {}):
+    for key in (*config.get(name, {}), *config.get("crossing", {})):
         assert f'options["{key}"]' in text, key
 
 
@@ -156,7 +161,8 @@ def test_a_row_of_lsros_table_has_generated_images_in_proportion(name, total):
 
 def test_the_translators_rate_falls_as_in_the_published_code():
     _, config = load("camstyle", "paper")
-    rate = cycle.schedule(cycle.Settings(**config["gan"]), steps_per_epoch=10)
+    rate, same = cycle_turns.camstyle_rates(cycle.Settings(**config["gan"]), 10)
+    assert rate is same
     factors = [float(rate(epoch * 10 + 9)) / 2e-4 for epoch in range(50)]
     expected = {0: 1.0, 28: 1.0, 29: 0.952381, 40: 0.428571, 48: 0.047619, 49: 0.0}
     for epoch, factor in expected.items():

@@ -115,7 +115,9 @@ def pk(labels: np.ndarray, p: int, k: int, seed: Seed) -> Plan[np.ndarray]:
     return Plan(rows, max(1, len(labels) // (p * k)))
 
 
-def unpaired(n_a: int, n_b: int, batch: int, seed: Seed) -> Plan[tuple[np.ndarray, np.ndarray]]:
+def unpaired(
+    n_a: int, n_b: int, batch: int, seed: Seed, epoch: Callable[[int, int], int] = max
+) -> Plan[tuple[np.ndarray, np.ndarray]]:
     """Two sets without correspondence: A shuffled and cyclic, B drawn at random.
 
     Args:
@@ -123,9 +125,10 @@ def unpaired(n_a: int, n_b: int, batch: int, seed: Seed) -> Plan[tuple[np.ndarra
         n_b: rows of set B.
         batch: rows of each per step.
         seed: of both draws.
+        epoch: ``max`` or ``min``: whether the larger or the smaller set sets the epoch.
 
     Returns:
-        A plan of ``(rows_a, rows_b)``, int64 ``[batch]`` each; the larger set sets the epoch.
+        A plan of ``(rows_a, rows_b)``, int64 ``[batch]`` each.
 
     References:
         Zhu et al., CycleGAN, ICCV 2017 (the unaligned data set of the public code).
@@ -137,7 +140,7 @@ def unpaired(n_a: int, n_b: int, batch: int, seed: Seed) -> Plan[tuple[np.ndarra
         rng = np.random.default_rng((*_tuple(seed), 1, step))
         return first(step), rng.integers(n_b, size=batch)
 
-    return Plan(rows, max(n_a, n_b) // batch)
+    return Plan(rows, epoch(n_a, n_b) // batch)
 
 
 def companions(

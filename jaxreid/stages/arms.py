@@ -109,7 +109,9 @@ def train(
     return Trained(name, directory, model, settings.batch, made_by)
 
 
-def score(trained: Trained, data: Sets, view: str = "", protocol: Protocol = MARKET) -> Arm:
+def score(
+    trained: Trained, data: Sets, view: str = "", protocol: Protocol = MARKET, parts: int = 0
+) -> Arm:
     """Embeds and scores query and gallery, once.
 
     Args:
@@ -118,17 +120,21 @@ def score(trained: Trained, data: Sets, view: str = "", protocol: Protocol = MAR
         view: tells these from other query and gallery images that the same network is tested on;
             part of the name of the arm.
         protocol: by which they are scored.
+        parts: stripes of local max pooling, 0 for the network's own test embedding.
     """
     suffix = f"_{view}" if view else ""
     directory = trained.directory / f"test{suffix}"
     tests = {"query": data.query, "gallery": data.gallery}
 
     def make() -> None:
+        model = trained.model()
+        model = model._replace(net=model.net.clone(parts=parts))
         for name, split in tests.items():
-            embedded = reid.embed(trained.model(), split, trained.batch)
+            embedded = reid.embed(model, split, trained.batch)
             np.save(directory / f"{name}.npy", embedded.embeddings)
 
-    run_once(directory, {"model": trained.made_by, "data": data.made_by}, make)
+    determined_by = {"model": trained.made_by, "data": data.made_by}
+    run_once(directory, determined_by | ({"parts": parts} if parts else {}), make)
     query, gallery = (
         Embedded(np.load(directory / f"{name}.npy"), split.pids, split.cameras)
         for name, split in tests.items()

@@ -8,7 +8,16 @@ import numpy as np
 from jaxreid import data as records
 from jaxreid.data import Split
 from jaxreid.data.joined import concatenate
-from jaxreid.stages.sets import Generated, Restylers, Sets, Translate, Translators, require_cameras
+from jaxreid.stages.sets import (
+    SOURCE,
+    TARGET,
+    Generated,
+    Restylers,
+    Sets,
+    Translate,
+    Translators,
+    require_cameras,
+)
 from jaxreid.training import run_once
 from jaxreid.training.workdir import fingerprint
 
@@ -41,6 +50,33 @@ def every_camera(
         parts.append(records.load(part / "records", real.size)["train"])
     made_by = fingerprint({"parts": made, "name": directory.name})
     return Generated(concatenate(parts), made_by, "cameras")
+
+
+def to_target(
+    directory: Path, real: Split, translators: Translators, *, batch: int = 64
+) -> Generated:
+    """Every image of a source in the style of the target, in the order of the split.
+
+    Args:
+        directory: for the records; made once.
+        real: images of the source; identity and camera go over to the results.
+        translators: between domains.
+        batch: images per call.
+
+    Returns:
+        The generated set: ``styles`` 1, the target's number, ``sources`` the names of ``real``.
+    """
+    translate = translators.between[SOURCE, TARGET]
+
+    def make() -> None:
+        made_here = _records(
+            real, np.arange(len(real)), translate, batch, "generated", "fake_target", TARGET
+        )
+        records.write_generated(directory / "records", {"train": made_here})
+
+    made = run_once(directory, {"translator": translators.made_by}, make)
+    split = records.load(directory / "records", real.size)["train"]
+    return Generated(split, fingerprint({"made": made, "name": directory.name}), "target")
 
 
 def from_noise(

@@ -54,7 +54,7 @@ def publish(
         found["quality"] = quality
     results.write_results(workdir / "results.json", found)
     report = html.Report(
-        title=f"jaxreid: {config['system']} on {config['data']['name']}",
+        title=f"jaxreid: {config['system']} {_where(config['data'])}",
         summary=_summary(config, data),
         command=shlex.join(["python", *sys.argv]),
         arms=scores,
@@ -75,12 +75,22 @@ def publish(
     return found
 
 
+def _where(block: Mapping[str, Any]) -> str:
+    """On which set, or between which."""
+    if "name" in block:
+        return f"on {block['name']}"
+    return f"from {block['source']['name']} to {block['target']['name']}"
+
+
 def _summary(config: Mapping[str, Any], data: Sets) -> str:
-    place = {
-        "world": "Trained and tested on pictures of the synthetic world: rendered people.",
-    }.get(config["data"]["name"], f"Trained and tested on {config['data']['name']}.")
+    block = config["data"]
+    names = [
+        part.get("name") for part in (block, *(block.get(d, {}) for d in ("source", "target")))
+    ]
+    drawn = " Pictures of the synthetic world show rendered people." if "world" in names else ""
     return (
-        f"{place} {len(data.train)} training images of {len(np.unique(data.train.pids))} "
+        f"Trained and tested {_where(block)}.{drawn} {len(data.train)} training images of "
+        f"{len(np.unique(data.train.pids))} "
         f"identities, {len(data.query)} queries, seed {config['seed']}. One run: "
         "differences of a few points mean nothing without several seeds."
     )

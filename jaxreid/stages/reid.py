@@ -44,8 +44,10 @@ __all__ = [
 ]
 
 
-def require(settings: Settings, data: Sets) -> None:
+def require(settings: Settings, data: Sets, parts: int = 0) -> None:
     """Finds out before any training whether ``data`` can be trained and tested on.
+
+    ``parts`` are stripes of local max pooling in the test, 0 for none.
 
     Raises:
         ValueError: one identity, fewer images than a batch, a batch that the devices cannot split,
@@ -64,7 +66,7 @@ def require(settings: Settings, data: Sets) -> None:
             f"reid.batch / reid.images_per_identity is {settings.identities}, but the training "
             f"split has {identities} identities: lower reid.batch"
         )
-    net, size = build(settings, identities), data.train.size
+    net, size = build(settings, identities).clone(parts=parts), data.train.size
     try:
         shapes = jax.eval_shape(lambda: initial(net, jax.random.key(0), size))
     except ValueError as error:

@@ -14,6 +14,7 @@ from jaxreid.data import Split, world
 from jaxreid.training import run_once
 from jaxreid.training.workdir import fingerprint
 
+SOURCE, TARGET = 0, 1  # numbers of the two domains, where styles are domains
 Translate = Callable[[Split, np.ndarray], np.ndarray]
 
 
@@ -63,12 +64,13 @@ class Generated(NamedTuple):
         split: its pictures.
         made_by: fingerprint of all that made it.
         kind: ``cameras`` (every image in every other camera's style), ``unity`` (every image in one
-            style) or ``noise`` (of nobody).
+            style), ``target`` (every image of the source in the target's style) or ``noise`` (of
+            nobody).
     """
 
     split: Split
     made_by: str
-    kind: Literal["cameras", "unity", "noise"] = "cameras"
+    kind: Literal["cameras", "unity", "target", "noise"] = "cameras"
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ class Settings:
         height: rows of the pictures fed to the networks.
         width: columns.
         world: fields of ``world.Spec``.
+        masks: folder of foreground masks, ``root`` for the folder ``masks`` in the set's own (there
+            the world writes its true ones), or empty for none.
     """
 
     name: str
@@ -88,6 +92,7 @@ class Settings:
     height: int
     width: int
     world: Mapping[str, Any]
+    masks: str = ""
 
 
 class Sets(NamedTuple):
@@ -110,31 +115,45 @@ class Sets(NamedTuple):
     outsiders: Sampler | None = None
 
 
-def prepare(workdir: Path, settings: Settings) -> Sets:
-    """Draws or finds the pictures, checks them, writes records below ``workdir``, loads them."""
+def prepare(workdir: Path, settings: Settings, name: str = "data") -> Sets:
+    """Draws or finds the pictures, checks them, writes records below ``workdir``, loads them.
+
+    ``name`` is that of the block of the config, for messages.
+    """
     drawn = settings.name == "world"
     if not drawn and not settings.root:
-        raise ValueError("data.root is empty: say --config.data.root=DIRECTORY")
-    root = workdir / "world" / "pictures" if drawn else Path(settings.root)
+        raise ValueError(f"{name}.root is empty: say --config.{name}.root=DIRECTORY")
+    root = pictures(workdir) if drawn else Path(settings.root)
+    masks = {"": None, "root": root / "masks"}.get(settings.masks, Path(settings.masks))
+    chosen = {"masks": settings.masks} if masks else {}
     if drawn:
+        if masks and settings.masks != "root":
+            raise ValueError(f"{name}.masks is {settings.masks!r}: the world takes root or nothing")
         fields = dict(settings.world)
-        spec = world.Spec(**fields)
-        source = run_once(root.parent, {"world": fields}, lambda: world.write(spec, root))
+        write = partial(world.write, world.Spec(**fields), root, masks=bool(masks))
+        source = run_once(root.parent, {"world": fields, **chosen}, write)
     else:
-        source = _listing(settings.name, root)
+        source = _listing(settings.name, root, masks)
     records = workdir / "records"
     made_by = run_once(
         records,
-        {"layout": settings.name, "source": source},
-        lambda: data.prepare(settings.name, root, records / "tfds", allow_partial=True),
+        {"layout": settings.name, "source": source, **chosen},
+        lambda: data.prepare(
+            settings.name, root, records / "tfds", allow_partial=True, masks=masks
+        ),
     )
     splits = data.load(records / "tfds", (settings.height, settings.width))
-    train, query, gallery = (splits[name] for name in ("train", "query", "gallery"))
+    train, query, gallery = (splits[split] for split in ("train", "query", "gallery"))
     if not drawn:
         return Sets(train, query, gallery, None, made_by)
     truth = Translators(_truth(root, train), made_by)
     outsiders = Sampler(lambda n, count: world.outsiders(root, n * count, count), made_by)
     return Sets(train, query, gallery, truth, made_by, outsiders)
+
+
+def pictures(workdir: Path) -> Path:
+    """Where a run draws its world."""
+    return workdir / "world" / "pictures"
 
 
 def require_batch(name: str, batch: int, images: int | None = None) -> None:
@@ -161,12 +180,15 @@ def require_cameras(name: str, split: Split) -> None:
         )
 
 
-def _listing(layout: str, root: Path) -> str:
+def _listing(layout: str, root: Path, masks: Path | None) -> str:
     """A fingerprint of the folder: names and sizes of all files that the layout lists."""
     splits = data.scan(layout, root)
-    return fingerprint(
-        {name: [(e.name, e.path.stat().st_size) for e in found] for name, found in splits.items()}
-    )
+    files = {
+        name: [(e.name, e.path.stat().st_size) for e in found] for name, found in splits.items()
+    }
+    if masks:
+        files["masks"] = [(str(p), p.stat().st_size) for p in sorted(masks.rglob("*.png"))]
+    return fingerprint(files)
 
 
 def _truth(root: Path, train: Split) -> dict[tuple[int, int], Translate]:

@@ -6,6 +6,11 @@ from jaxreid.data import Split
 from jaxreid.report import figures, html
 from jaxreid.stages.sets import Generated
 
+BESIDE = {  # kinds with one picture per source: title, name of the style
+    "unity": ("Every camera in the unity style", "unity"),
+    "target": ("Every camera of the source in the target's style", "target"),
+}
+
 
 def sheet(real: Split, generated: Generated) -> html.Figure:
     """The pictures of a generated set that a reader should see, with what they show.
@@ -14,8 +19,9 @@ def sheet(real: Split, generated: Generated) -> html.Figure:
         real: training images that the set stands beside.
         generated: of any kind.
     """
-    drawn = {"noise": _noise, "unity": _unity, "cameras": _cameras}[generated.kind]
-    return drawn(real, generated.split)
+    if generated.kind in BESIDE:
+        return _beside(real, generated.split, *BESIDE[generated.kind])
+    return {"noise": _noise, "cameras": _cameras}[generated.kind](real, generated.split)
 
 
 def _noise(real: Split, generated: Split) -> html.Figure:
@@ -45,19 +51,18 @@ def _cameras(real: Split, generated: Split) -> html.Figure:
     )
 
 
-def _unity(real: Split, generated: Split) -> html.Figure:
+def _beside(real: Split, generated: Split, title: str, style: str) -> html.Figure:
     rows = _first(real, 4)
     at = {source: row for row, source in enumerate(generated.sources)}
     images = []
     for picked in rows.values():
-        unified = np.array([at[real.names[row]] for row in picked])
-        both = np.stack([real.images(picked), generated.images(unified)], axis=1)
+        restyled = np.array([at[real.names[row]] for row in picked])
+        both = np.stack([real.images(picked), generated.images(restyled)], axis=1)
         images.append(both.reshape(-1, *both.shape[2:]))
     labels = [f"camera {camera + 1}" for camera in rows]
-    columns = ["real", "unity"] * (len(images[0]) // 2)
-    caption = "Training images of every camera, each beside its version in the unity style."
-    drawn = figures.grid(np.array(images), labels, columns, scale=2)
-    return html.Figure("Every camera in the unity style", caption, drawn)
+    columns = ["real", style] * (len(images[0]) // 2)
+    caption = f"Training images of every camera, each beside its version in the {style} style."
+    return html.Figure(title, caption, figures.grid(np.array(images), labels, columns, scale=2))
 
 
 def _first(real: Split, count: int) -> dict[int, np.ndarray]:

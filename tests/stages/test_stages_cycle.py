@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs import common
-from jaxreid.stages import cycle
+from jaxreid.stages import cycle, cycle_turns
 from jaxreid.training.pool import empty_pool
 
 SIZE = (4, 2)
@@ -24,7 +24,7 @@ def turns(monkeypatch):
         return scale * images + shift
 
     network = SimpleNamespace(apply=apply)
-    monkeypatch.setattr(cycle, "_networks", lambda settings: (network, network))
+    monkeypatch.setattr(cycle_turns, "networks", lambda settings: (network, network))
     params = {"G": (1.0, 0.1), "F": (0.5, 0.0), "DA": (1.0, 0.0), "DB": (2.0, 0.0)}
     nets = {name: SimpleNamespace(params=value) for name, value in params.items()}
     batch = {"a": np.full((1, 6, 4, 3), 153, np.uint8), "b": np.full((1, 6, 4, 3), 51, np.uint8)}
@@ -35,7 +35,7 @@ def turns(monkeypatch):
 
 def test_generators_lower_the_objective_worked_out_by_hand(turns):
     nets, batch, generators, _ = turns
-    total, aux = generators.loss(nets, batch, {}, jax.random.key(0))
+    total, aux = generators.loss(nets, batch, {"step": 0}, jax.random.key(0))
     expected = {
         "g_adversarial": 0.4**2 + 1.3**2,
         "g_cycle": 10 * (0.05 + 0.4),
@@ -47,7 +47,7 @@ def test_generators_lower_the_objective_worked_out_by_hand(turns):
 
 def test_discriminators_judge_the_style_in_their_name(turns):
     nets, batch, generators, discriminators = turns
-    memo = generators.loss(nets, batch, {}, jax.random.key(0))[1].memo
+    memo = generators.loss(nets, batch, {"step": 0}, jax.random.key(0))[1].memo
     memo |= {f"pool_{style}": empty_pool(50, (*SIZE, 3)) for style in "ab"}
     _, aux = discriminators.loss(nets, batch, memo, jax.random.key(1))
     found = {name: float(x) for name, x in aux.metrics.items()}
@@ -60,7 +60,7 @@ def test_generators_learn_from_every_term(turns):
 
     def of(shift):
         moved = nets | {"G": SimpleNamespace(params=(1.0, shift))}
-        return generators.loss(moved, batch, {}, jax.random.key(0))[0]
+        return generators.loss(moved, batch, {"step": 0}, jax.random.key(0))[0]
 
     # DB sees 2 (0.2 + s), so 4 (2 (0.2 + s) - 1); |a - F(G(a))| falls by 1/2, |b - G(F(b))| rises.
     slope = 4 * (2 * 0.3 - 1) + 10 * (-0.5 + 1) + 5

@@ -1,0 +1,118 @@
+"""Two data sets: people learned in a labelled source, looked for in an unlabelled target."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxreid import data
+from jaxreid.data import Split, world
+from jaxreid.data.joined import concatenate
+from jaxreid.stages import sets
+from jaxreid.stages.sets import SOURCE, TARGET, Generated, Sets, Translators
+from jaxreid.training.workdir import fingerprint
+
+NAMES = ("source", "target")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The two sets, at one size.
+
+    Attributes:
+        height: rows of the pictures fed to the networks.
+        width: columns.
+        source: ``name``, ``root``, ``world`` and ``masks`` of the source, as in ``sets.Settings``.
+        target: those of the target.
+    """
+
+    height: int
+    width: int
+    source: Mapping[str, Any]
+    target: Mapping[str, Any]
+
+    def of(self, domain: str) -> sets.Settings:
+        """The settings of ``source`` or ``target`` by itself."""
+        return sets.Settings(**getattr(self, domain), height=self.height, width=self.width)
+
+
+class Domains(NamedTuple):
+    """A source and a target.
+
+    Attributes:
+        source: its training images are learned from; its test images are not used.
+        target: all training images show person -1, since nothing may read their identities; query
+            and gallery are the test.
+        truth: for two worlds, the world as translator between their styles, else None.
+        made_by: fingerprint of all this.
+    """
+
+    source: Sets
+    target: Sets
+    truth: Translators | None
+    made_by: str
+
+
+def prepare(workdir: Path, settings: Settings, *, seed: int) -> Domains:
+    """Draws or finds both sets below ``workdir``, and forgets who is who in the target.
+
+    Args:
+        workdir: of the run.
+        settings: see ``Settings``.
+        seed: of the cameras of the target by which the world, as translator, sees people.
+
+    Raises:
+        ValueError: both are the same set, or what ``sets.prepare`` refuses.
+    """
+    if settings.source == settings.target:
+        raise ValueError(
+            "data.source and data.target are the same set, so there is nothing to cross: change "
+            "data.target.name, .root or .world"
+        )
+    source, target = (
+        sets.prepare(workdir / name, settings.of(name), name=f"data.{name}") for name in NAMES
+    )
+    unknown = replace(target.train, pids=np.full(len(target.train), -1))
+    made_by = fingerprint({"source": source.made_by, "target": target.made_by})
+    truth = None
+    if source.truth and target.truth:
+        roots = [sets.pictures(workdir / name) for name in NAMES]
+        seen_by = partial(_seen_by, *roots, np.unique(unknown.cameras), seed)
+        truth = Translators({(SOURCE, TARGET): seen_by}, fingerprint({"of": made_by, "seed": seed}))
+    return Domains(source, target._replace(train=unknown), truth, made_by)
+
+
+def require_masks(domains: Domains) -> None:
+    """Raises ValueError unless every training image of both sets has a mask."""
+    for name, split in zip(NAMES, (domains.source.train, domains.target.train), strict=True):
+        data.require_masks(f"{name} training", split)
+
+
+def crossed(domains: Domains, learned: Generated | None = None) -> Sets:
+    """What a re-ID network is trained and tested on: source or generated people, target test."""
+    query, gallery = domains.target.query, domains.target.gallery
+    if learned is None:
+        return Sets(domains.source.train, query, gallery, None, domains.made_by)
+    made_by = fingerprint({"domains": domains.made_by, "learned": learned.made_by})
+    return Sets(learned.split, query, gallery, None, made_by)
+
+
+def styles(domains: Domains) -> Sets:
+    """Both training splits as one, nobody's, in which ``cameras`` tells the domain."""
+    splits = [domains.source.train, domains.target.train]
+    both = concatenate(splits)
+    domain = np.repeat([SOURCE, TARGET], [len(split) for split in splits])
+    both = replace(both, pids=np.full(len(both), -1), cameras=domain)
+    return crossed(domains)._replace(train=both)
+
+
+def _seen_by(
+    source: Path, target: Path, cameras: np.ndarray, seed: int, split: Split, rows: np.ndarray
+) -> np.ndarray:
+    """The oracle: people of the source as cameras of the target would have taken them."""
+    drawn = np.random.default_rng((seed, 1)).choice(cameras, len(split))[rows]
+    names = [split.names[row] for row in rows]
+    return world.restyle(source, names, drawn.tolist(), seen_by=target)

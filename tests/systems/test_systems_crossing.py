@@ -1,0 +1,186 @@
+"""PTGAN and SPGAN: their terms by hand, who trains in which turn, and whole tiny runs."""
+
+import importlib.util
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from configs import common
+from jaxreid import data
+from jaxreid.stages import cycle, sets
+from jaxreid.stages.cycle import Seen
+from jaxreid.systems import ptgan, spgan
+
+SYSTEMS = ("ptgan", "spgan")
+SIZE = (16, 16)
+GAN = cycle.Settings(**common.cyclegan("tiny").to_dict() | {"batch": 2})
+SPGAN = {"weight": 2.0, "margin": 2.0, "pairs": "pytorch", "width": 4, "blocks": 2}
+
+
+def config(name):
+    path = tiny.ROOT / "configs" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config("tiny").to_dict()
+
+
+def seen(a, fake_b, b, fake_a, mask_a=None, mask_b=None):
+    nothing = jnp.zeros((*np.shape(a)[:3], 0))
+    return Seen(a, b, fake_a, fake_b, *(nothing if m is None else m for m in (mask_a, mask_b)))
+
+
+def test_ptgan_holds_persons_alone_and_by_the_code_s_mean():
+    a, b = jnp.zeros((2, 4, 4, 3)), jnp.ones((2, 4, 4, 3))
+    half = jnp.zeros((2, 4, 4, 1)).at[:, :2].set(1.0)
+    terms = partial(ptgan.masked_terms, {}, step=0, key=None, weight=10.0, norm="mean_square")
+    moved = seen(a, a + 0.5, b, b, half, half)
+    assert float(terms(moved)["g_person"]) == pytest.approx(1.25)  # only a's half of the elements
+    gradient = jax.grad(lambda x: terms(moved._replace(fake_b=x))["g_person"])(moved.fake_b)
+    assert jnp.all(gradient[:, 2:] == 0) and jnp.all(gradient[:, :2] > 0)
+    other = seen(a, a, b, b - 0.5, half, 1 - half)
+    assert float(terms(other)["g_person"]) == pytest.approx(1.25)
+
+
+def test_ptgan_s_rates_are_the_paper_s():
+    settings = replace(GAN, rate=2e-4, epochs=20, decay_epochs=20)
+    generators, judges = ptgan.rates(settings, 10, judge_rate=1e-4)
+    for epoch, share in {0: 1, 19: 1, 20: 1, 30: 0.5, 39: 0.05}.items():
+        assert float(generators(10 * epoch + 9)) == pytest.approx(2e-4 * share)
+        assert float(judges(10 * epoch)) == pytest.approx(1e-4 * share)
+
+
+def test_spgan_s_rate_stays_without_decay_and_falls_with_it():
+    constant, _ = spgan.rates(replace(GAN, rate=2e-4, epochs=20, decay_epochs=0), 10)
+    assert float(constant(0)) == float(constant(199)) == pytest.approx(2e-4)
+    falling, _ = spgan.rates(replace(GAN, rate=2e-4, epochs=2, decay_epochs=2), 10)
+    assert [float(falling(step)) for step in (0, 20, 30, 39)] == pytest.approx(
+        [2e-4, 2e-4, 1e-4, 1e-5]
+    )
+
+
+@pytest.fixture
+def embedded(monkeypatch):
+    """SPGAN's terms where M gives each image the embedding that is painted on it."""
+
+    def apply(self, variables, images, rngs):
+        return images[:, 0, 0, :2]
+
+    monkeypatch.setattr(spgan.SiaNet, "apply", apply)
+
+    def image(x, y):
+        return jnp.zeros((1, 1, 1, 3)).at[0, 0, 0, :2].set(jnp.array([x, y]))
+
+    # x, G(x), y, F(y) of the specification's golden case
+    return image(1.0, 0.0), image(0.8, 0.6), image(0.0, 1.0), image(0.6, 0.8)
+
+
+def test_spgan_s_contrastive_terms_are_the_golden_ones_and_begin_late(embedded):
+    made = spgan.method(SPGAN | {"siamese_from": 0.05, "contrastive_from": 0.1}, steps=100)
+    nets = {"M": type("Net", (), {"params": {}})}
+    x, mapped_x, y, mapped_y = embedded
+    given = seen(x, mapped_x, y, mapped_y)
+    early, late = (made.terms(nets, given, step, jax.random.key(0)) for step in (9, 10))
+    assert float(early["g_contrastive"]) == 0.0
+    assert float(late["g_contrastive"]) == pytest.approx(2 * 0.5055728090, abs=1e-6)
+    memo = {"a": x, "fake_b": mapped_x, "b": y, "fake_a": mapped_y}
+    (turn,) = made.turns
+    assert turn.trains == ("M",)
+    values = [turn.loss(nets, {}, memo | {"step": s}, jax.random.key(0))[0] for s in (4, 5)]
+    assert float(values[0]) == 0.0
+    assert float(values[1]) == pytest.approx(0.4954305003, abs=1e-6)
+
+
+def test_generators_feel_m_and_m_turns_alone():
+    """A step from the start: with the term the generators move otherwise, M only by its turn."""
+    batch = {
+        side: np.full((1, 2, 18, 18, 3), value, np.uint8)
+        for side, value in zip("ab", (9, 99), strict=True)
+    }
+    batch["a"][..., 0] = 200
+    moved = {}
+    for weight in (0.0, 2.0):
+        options = SPGAN | {"weight": weight, "siamese_from": 0.0, "contrastive_from": 0.0}
+        made = spgan.method(options, steps=10)
+        init, step = cycle.program(GAN, SIZE, 5, made)
+        before = init(jax.random.key(0)[None])
+        moved[weight], metrics = step(before, batch)
+        assert {"g_contrastive", "m_contrastive"} <= metrics.keys()
+    changed = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), moved[0.0].nets, moved[2.0].nets)
+    assert any(jax.tree.leaves(changed["G"].params)) and any(jax.tree.leaves(changed["F"].params))
+    idle = spgan.method(SPGAN | {"siamese_from": 1.1, "contrastive_from": 0.0}, steps=10)
+    init, step = cycle.program(GAN, SIZE, 5, idle)
+    before = init(jax.random.key(0)[None])
+    after, _ = step(before, batch)
+    same = jax.tree.map(lambda a, b: bool(jnp.all(a == b)), before.nets["M"], after.nets["M"])
+    assert all(jax.tree.leaves(same.params))
+
+
+@pytest.fixture(scope="module", params=SYSTEMS)
+def finished(request, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp(request.param)
+    return request.param, workdir, tiny.launch(request.param, workdir)
+
+
+def test_a_system_goes_from_two_cities_to_report(finished):
+    name, workdir, done = finished
+    assert done.returncode == 0, done.stderr[-2000:]
+    results = json.loads((workdir / "results.json").read_text())
+    arms = [
+        f"{arm}{view}"
+        for arm in ("baseline", "cut_and_paste", "jitter", name, "oracle")
+        for view in ("", "_lmp")
+    ]
+    assert sorted(results["arms"]) == sorted(arms)
+    assert "in the target&#x27;s style" in (workdir / "report.html").read_text()
+    assert list((workdir / "translator").glob("*/samples/*.png"))
+    source = data.load(workdir / "source" / "records" / "tfds", (32, 16))["train"]
+    for made in ("generated", "pasted", "truth"):
+        fakes = data.load(workdir / made / "records", (32, 16))["train"]
+        assert fakes.sources == source.names and set(fakes.styles.tolist()) == {sets.TARGET}
+        np.testing.assert_array_equal(fakes.pids, source.pids)
+
+
+def test_a_finished_run_is_not_done_again(finished):
+    tiny.check_idle(*finished[:2])
+
+
+def test_target_identities_are_read_by_nothing_that_is_trained(tmp_path, monkeypatch):
+    """A run whose target training labels are shuffled ends with the same bytes."""
+    given, honest = config("spgan"), sets.prepare
+    spgan.run(given, tmp_path / "honest")
+
+    def shuffled(workdir: Path, *args, **kwargs):
+        found = honest(workdir, *args, **kwargs)
+        if workdir.name != "target":
+            return found
+        pids = np.random.default_rng(0).permutation(found.train.pids)
+        assert (pids != found.train.pids).any()
+        return found._replace(train=replace(found.train, pids=pids))
+
+    monkeypatch.setattr(sets, "prepare", shuffled)
+    spgan.run(given, tmp_path / "shuffled")
+    first, second = (tmp_path / name / "results.json" for name in ("honest", "shuffled"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("data.source.name=market1501", "data.source.root is empty"),
+        ("crossing.parts=3", "Local pooling into 3 stripes"),
+        ("gan.batch=400", "gan.batch is 400"),
+        ("reid.batch=700", "reid.batch is 700"),
+    ],
+)
+def test_settings_that_cannot_be_trained_stop_before_training(tmp_path, option, message):
+    done = tiny.launch("ptgan", tmp_path, f"--config.{option}")
+    assert done.returncode == 1 and message in done.stderr, done.stderr
+    assert "steps/s" not in done.stdout
