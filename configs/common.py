@@ -59,7 +59,7 @@ def domains(scale: str) -> ConfigDict:
 
 def crossing(scale: str) -> ConfigDict:
     """Cross-domain systems: stripes of local max pooling in a second test, rival's jitter."""
-    return ConfigDict({"parts": 2 if scale == "tiny" else 8, "jitter": 0.2})
+    return ConfigDict({"parts": {"demo": 4, "tiny": 2, "paper": 8}[scale], "jitter": 0.2})
 
 
 def reid(scale: str) -> ConfigDict:

@@ -89,6 +89,19 @@ def test_every_key_outside_the_settings_is_read_by_its_system(name):
         assert f'options["{key}"]' in text, key
 
 
+@pytest.mark.parametrize("scale", common.SCALES)
+def test_stripes_of_local_max_pooling_fit_the_maps(scale):
+    import jax
+
+    block, size = reid.Settings(**common.reid(scale)), common.domains(scale)
+    net = reid.build(block, 2).clone(parts=common.crossing(scale).parts)
+    images = jax.ShapeDtypeStruct((1, size.height, size.width, 3), "float32")
+    shapes = jax.eval_shape(net.init_with_output, jax.random.key(0), images)[0]
+    assert shapes["test"].shape[1] == common.crossing(scale).parts * block.width * (
+        32 if block.depth == 50 else 8
+    )
+
+
 def test_camstyle_paper_settings_are_the_published_ones():
     _, config = load("camstyle", "paper")
     gan, net = config["gan"], config["reid"]
