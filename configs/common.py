@@ -58,8 +58,13 @@ def domains(scale: str) -> ConfigDict:
 
 
 def crossing(scale: str) -> ConfigDict:
-    """Cross-domain systems: stripes of local max pooling in a second test, rival's jitter."""
-    return ConfigDict({"parts": {"demo": 4, "tiny": 2, "paper": 8}[scale], "jitter": 0.2})
+    """Cross-domain systems: stripes of local max pooling in a second test, the rival's jitter.
+
+    ``features`` name the network of Frechet and kernel distances (``stages/quality.py``), ``reid``
+    the run's own baseline; ``lpips`` the trunk of LPIPS, if any. Other networks need weights.
+    """
+    parts = {"demo": 4, "tiny": 2, "paper": 8}[scale]
+    return ConfigDict({"parts": parts, "jitter": 0.2, "features": "reid", "lpips": ""})
 
 
 def reid(scale: str) -> ConfigDict:

@@ -36,6 +36,8 @@ class Report:
         spread: Standard deviations over seeds, by arm and score, where known.
         quality: Scores of generated images as fractions, by set of images; see
             `jaxreid.report.results.QUALITY`.
+        distances: Distances of sets of images by set and key; see `jaxreid.evaluation.quality` and
+            `jaxreid.evaluation.pairs`.
         protocol: The evaluation protocol, by field.
         curves: Charts of the training, as `<svg>` from `jaxreid.report.charts`.
         matrices: Charts by camera pair, likewise.
@@ -52,6 +54,7 @@ class Report:
     system: str = ""
     spread: Arms = field(default_factory=dict)
     quality: Arms = field(default_factory=dict)
+    distances: Arms = field(default_factory=dict)
     protocol: Mapping[str, Any] = field(default_factory=dict)
     curves: Sequence[str] = ()
     matrices: Sequence[str] = ()
@@ -81,7 +84,7 @@ def page(report: Report) -> str:
     matrices = [markup.scrolling("Camera pairs", chart) for chart in report.matrices]
     sections = {
         "Scores": _scores(report),
-        "Generated images": _quality(report.quality),
+        "Generated images": _quality(report.quality) + _distances(report.distances),
         "Camera pairs": markup.wrapped("matrices", matrices),
         "Training": markup.wrapped("charts", report.curves),
         "Pictures": "".join(markup.figure(*figure) for figure in report.figures),
@@ -206,6 +209,20 @@ def _quality(quality: Arms) -> str:
         "person is looked for where the image came from, without the image itself. Untranslated: "
         "the same of the images that the others were made from; real: how often the camera of a "
         "real image is named right."
+    )
+    return markup.table(caption, head, rows, "scores")
+
+
+def _distances(distances: Arms) -> str:
+    """How far sets of images are from the target."""
+    if not distances:
+        return ""
+    head, *rows = results.distance_cells(distances)
+    caption = (
+        "Distances. fd, kd (or fid, kid): Frechet and kernel distance to the target's training "
+        "images by the features that the name tells; floor: one half of the target against the "
+        "other. lpips/source_target: between random images; source_generated: between an image and "
+        "its translation; oracle: between a translation and the truth. Lower is nearer."
     )
     return markup.table(caption, head, rows, "scores")
 

@@ -187,6 +187,21 @@ def quality_table(quality: Arms) -> str:
     return "\n".join(_aligned(quality_cells(quality)))
 
 
+def distance_cells(distances: Arms) -> list[list[str]]:
+    """Distances of sets of images as text: a header, then one row per set; a dash where unknown."""
+    keys = sorted({key for values in distances.values() for key in values})
+    rows = [
+        [name, *(f"{values[key]:.4g}" if key in values else "–" for key in keys)]
+        for name, values in distances.items()
+    ]
+    return [["images", *keys], *rows]
+
+
+def distance_table(distances: Arms) -> str:
+    """Distances of sets of images as aligned text for a terminal."""
+    return "\n".join(_aligned(distance_cells(distances)))
+
+
 def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
     """Columns padded to equal width, the first to the left and the rest to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

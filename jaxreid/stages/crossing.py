@@ -6,16 +6,15 @@ the target; beside it direct transfer, colour jitter, cut-and-paste and the orac
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxreid.data import Split
-from jaxreid.stages import arms, cycle, domains, generate, publish, reid
+from jaxreid.stages import arms, cycle, distances, domains, generate, publish, reid
 from jaxreid.stages.domains import Domains
-from jaxreid.stages.sets import SOURCE, TARGET, Generated, Sets, Translators
+from jaxreid.stages.sets import SOURCE, TARGET, Generated, Translators
 from jaxreid.training import Every
 from jaxreid.training.workdir import fingerprint
 
@@ -40,10 +39,12 @@ class Crossing(NamedTuple):
 
 def begin(config: Mapping[str, Any], workdir: Path) -> Crossing:
     """Prepares both sets and refuses what cannot be trained; see ``configs.common.crossing``."""
-    settings = reid.Settings(**config["reid"])
+    settings, options = reid.Settings(**config["reid"]), config["crossing"]
+    sets = domains.Settings(**config["data"])
+    distances.require(options["features"], options["lpips"], (sets.height, sets.width))
     common = {"seed": config["seed"], "every": Every(**config["every"])}
-    data = domains.prepare(workdir, domains.Settings(**config["data"]), seed=config["seed"])
-    reid.require(settings, domains.crossed(data), config["crossing"]["parts"])
+    data = domains.prepare(workdir, sets, seed=config["seed"])
+    reid.require(settings, domains.crossed(data), options["parts"])
     return Crossing(workdir, config, data, settings, common)
 
 
@@ -74,20 +75,30 @@ def finish(run: Crossing, translators: Translators) -> dict[str, Any]:
         What ``results.json`` holds.
     """
     options, name = run.config["crossing"], run.config["system"]
-    plain = replace(run.reid, generated_batch=0)
-    jittered = replace(plain, jitter=options["jitter"])
-    train = partial(_train, run, options["parts"])
-    fakes = generate.to_target(run.workdir / "generated", run.data.source.train, translators)
-    found = [*train("baseline", plain), *train("jitter", jittered)]
-    if run.data.source.train.foreground:
-        pasted = generate.to_target(run.workdir / "pasted", run.data.source.train, paster(run))
-        found += train("cut_and_paste", plain, pasted)
-    found += train(name, plain, fakes)
+    real, plain = run.data.source.train, replace(run.reid, generated_batch=0)
+    made = {name: generate.to_target(run.workdir / "generated", real, translators)}
+    if real.foreground:
+        made["cut_and_paste"] = generate.to_target(run.workdir / "pasted", real, paster(run))
     if run.data.truth is not None:
-        true = generate.to_target(run.workdir / "truth", run.data.source.train, run.data.truth)
-        found += train("oracle", plain, true)
+        made["oracle"] = generate.to_target(run.workdir / "truth", real, run.data.truth)
+    baseline = _train(run, "baseline", plain)
+    trained = [baseline, _train(run, "jitter", replace(plain, jitter=options["jitter"]))]
+    trained += [_train(run, arm, plain, learned) for arm, learned in made.items()]
     test = domains.crossed(run.data)
-    return publish.publish(run.workdir, run.config, test, found, fakes)
+    views = {"": 0} | ({"lmp": options["parts"]} if options["parts"] else {})
+    found = [
+        arms.score(each, test, view, parts=parts)
+        for each in trained
+        for view, parts in views.items()
+    ]
+    apart = distances.measure(
+        run.workdir / "distances",
+        *(run.data, made, baseline),
+        features=options["features"],
+        trunk=options["lpips"],
+        seed=run.config["seed"],
+    )
+    return publish.publish(run.workdir, run.config, test, found, made[name], distances=apart)
 
 
 def paster(run: Crossing) -> Translators:
@@ -108,11 +119,8 @@ def paster(run: Crossing) -> Translators:
 
 
 def _train(
-    run: Crossing, parts: int, name: str, settings: reid.Settings, learned: Generated | None = None
-) -> list[arms.Arm]:
-    """One arm, ranked by the whole image and, with ``parts``, by local max pooling."""
-    data: Sets = domains.crossed(run.data, learned)
-    trained = arms.train(run.workdir, data, name, settings, **run.common)
-    test = domains.crossed(run.data)
-    scored = [arms.score(trained, test)]
-    return scored + ([arms.score(trained, test, "lmp", parts=parts)] if parts else [])
+    run: Crossing, name: str, settings: reid.Settings, learned: Generated | None = None
+) -> arms.Trained:
+    """The network of one arm, taught by the source or by a generated set."""
+    data = domains.crossed(run.data, learned)
+    return arms.train(run.workdir, data, name, settings, **run.common)

@@ -24,6 +24,7 @@ def publish(
     arms: Sequence[Arm],
     generated: Generated | None = None,
     quality: Mapping[str, Mapping[str, float]] | None = None,
+    distances: Mapping[str, Mapping[str, float]] | None = None,
 ) -> dict[str, Any]:
     """Writes the results of a run and prints their table.
 
@@ -35,6 +36,7 @@ def publish(
             one does where there is none.
         generated: the system's generated set, for its sheet of pictures.
         quality: scores of generated images by set, from ``judge.quality``.
+        distances: of sets of images by set, from ``distances.measure``.
 
     Returns:
         What ``results.json`` holds: equal runs give equal files.
@@ -50,8 +52,8 @@ def publish(
         "settings": dict(config),
         "environment": results.environment(),
     }
-    if quality:
-        found["quality"] = quality
+    found |= {"quality": quality} if quality else {}
+    found |= {"distances": distances} if distances else {}
     results.write_results(workdir / "results.json", found)
     report = html.Report(
         title=f"jaxreid: {config['system']} {_where(config['data'])}",
@@ -60,6 +62,7 @@ def publish(
         arms=scores,
         system=shown.name,
         quality=quality or {},
+        distances=distances or {},
         protocol=shown.scores.to_dict()["protocol"],
         curves=_curves(workdir),
         matrices=_matrices(pairs, shown.name),
@@ -71,6 +74,8 @@ def publish(
     html.write(workdir / "report.html", report)
     if quality:
         print(f"\n{results.quality_table(quality)}", flush=True)
+    if distances:
+        print(f"\n{results.distance_table(distances)}", flush=True)
     print(f"\n{results.table(scores)}\n\nreport: {workdir / 'report.html'}", flush=True)
     return found
 

@@ -32,6 +32,7 @@ FULL = html.Report(
         "untranslated": {"identity": 0.201, "recognised": 0.8, "style": 0.1},
         "camstyle": {"identity": 0.352, "recognised": 0.7, "style": 0.6},
     },
+    distances={"source": {"fd/net": 9.5}, "camstyle": {"fd/net": 7.25, "lpips/oracle": 0.1}},
     protocol={"mask": "same_id_same_camera", "junk_pids": (-1,)},
     curves=[CURVE],
     matrices=[MATRIX],
@@ -121,7 +122,12 @@ def test_all_parts_appear():
     assert "<p>First paragraph.</p><p>Second paragraph.</p>" in page
     assert "mask same_id_same_camera; junk_pids -1" in page
     assert FULL.command in page
-    _, quality, data, general, gan, environment = tables(page)
+    _, quality, distances, data, general, gan, environment = tables(page)
+    assert distances == [
+        ["images", "fd/net", "lpips/oracle"],
+        ["source", "9.5", "–"],
+        ["camstyle", "7.25", "0.1"],
+    ]
     assert quality == [
         ["images", "found in the target camera, mAP", "recognised, mAP", "target camera's style"],
         ["real", "–", "–", "95.0"],

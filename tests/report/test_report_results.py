@@ -117,3 +117,10 @@ def test_environment_names_versions_and_device_but_no_person_or_machine():
     assert found["device"] == jax.devices()[0].device_kind
     assert platform.node() not in found.values()
     assert not any("/" in str(value) for value in found.values())
+
+
+def test_distances_have_four_digits_and_a_dash_where_unknown():
+    found = {"source": {"fd/a": 12.3456, "lpips/b": 0.5}, "floor": {"fd/a": 0.0123456}}
+    assert results.distance_table(found) == "\n".join(
+        ["images     fd/a  lpips/b", "source    12.35      0.5", "floor   0.01235        –"]
+    )

@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,8 @@ import tiny
 
 from configs import common
 from jaxreid import data
-from jaxreid.stages import cycle, sets
+from jaxreid.evaluation.frechet import frechet_distance, moments
+from jaxreid.stages import cycle, distances, domains, quality, sets
 from jaxreid.stages.cycle import Seen
 from jaxreid.systems import ptgan, spgan
 
@@ -139,6 +141,12 @@ def test_a_system_goes_from_two_cities_to_report(finished):
         for view in ("", "_lmp")
     ]
     assert sorted(results["arms"]) == sorted(arms)
+    sets_of_images = {"source", "floor", name, "cut_and_paste", "oracle"}
+    assert results["distances"].keys() == sets_of_images
+    assert results["distances"]["oracle"].keys() == {
+        "fd/reid_baseline_test",
+        "kd/reid_baseline_test",
+    }
     assert "in the target&#x27;s style" in (workdir / "report.html").read_text()
     assert list((workdir / "translator").glob("*/samples/*.png"))
     source = data.load(workdir / "source" / "records" / "tfds", (32, 16))["train"]
@@ -146,6 +154,32 @@ def test_a_system_goes_from_two_cities_to_report(finished):
         fakes = data.load(workdir / made / "records", (32, 16))["train"]
         assert fakes.sources == source.names and set(fakes.styles.tolist()) == {sets.TARGET}
         np.testing.assert_array_equal(fakes.pids, source.pids)
+
+
+def test_distances_are_between_the_sets_that_they_name(finished, tmp_path):
+    _, workdir, _ = finished
+    trains = [data.load(workdir / d / "records" / "tfds", (32, 16))["train"] for d in domains.NAMES]
+    source, target = (sets.Sets(train, train, train, None, d) for d, train in enumerate(trains))
+    both = domains.Domains(source, target, None, "both")
+    fakes = data.load(workdir / "truth" / "records", (32, 16))["train"]
+    made = {"oracle": sets.Generated(fakes, "oracle", "target")}
+    options = {"features": "random_conv", "trunk": "", "seed": 0}
+    baseline = SimpleNamespace(made_by="baseline")
+    found = distances.measure(tmp_path / "distances", both, made, baseline, **options)
+    net = quality.feature_net("random_conv")
+
+    def apart(these, those):
+        these, those = (
+            np.asarray(net.features(s.images(np.arange(len(s))).astype(np.float32) / 127.5 - 1))
+            for s in (these, those)
+        )
+        return frechet_distance(moments(these), moments(those))
+
+    key = "fd/random_conv"
+    assert found["source"][key] == pytest.approx(apart(trains[0], trains[1]), rel=1e-4)
+    assert found["oracle"][key] == pytest.approx(apart(fakes, trains[1]), rel=1e-4)
+    assert found["oracle"][key] < found["source"][key]
+    assert found.keys() == {"source", "oracle", "floor"}
 
 
 def test_a_finished_run_is_not_done_again(finished):
@@ -178,6 +212,8 @@ def test_target_identities_are_read_by_nothing_that_is_trained(tmp_path, monkeyp
         ("crossing.parts=3", "Local pooling into 3 stripes"),
         ("gan.batch=400", "gan.batch is 400"),
         ("reid.batch=700", "reid.batch is 700"),
+        ("crossing.features=nothing", "no feature network 'nothing'"),
+        ("crossing.lpips=nothing", "LPIPS has no trunk 'nothing'"),
     ],
 )
 def test_settings_that_cannot_be_trained_stop_before_training(tmp_path, option, message):
