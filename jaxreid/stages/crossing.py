@@ -75,7 +75,7 @@ def finish(run: Crossing, translators: Translators) -> dict[str, Any]:
         What ``results.json`` holds.
     """
     options, name = run.config["crossing"], run.config["system"]
-    real, plain = run.data.source.train, replace(run.reid, generated_batch=0)
+    real, plain = run.data.source.train, run.reid
     made = {name: generate.to_target(run.workdir / "generated", real, translators)}
     if real.foreground:
         made["cut_and_paste"] = generate.to_target(run.workdir / "pasted", real, paster(run))

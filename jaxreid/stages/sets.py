@@ -187,7 +187,8 @@ def _listing(layout: str, root: Path, masks: Path | None) -> str:
         name: [(e.name, e.path.stat().st_size) for e in found] for name, found in splits.items()
     }
     if masks:
-        files["masks"] = [(str(p), p.stat().st_size) for p in sorted(masks.rglob("*.png"))]
+        found = sorted(masks.rglob("*.png"))
+        files["masks"] = [(str(p.relative_to(masks)), p.stat().st_size) for p in found]
     return fingerprint(files)
 
 

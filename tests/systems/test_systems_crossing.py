@@ -182,6 +182,29 @@ def test_distances_are_between_the_sets_that_they_name(finished, tmp_path):
     assert found.keys() == {"source", "oracle", "floor"}
 
 
+def test_official_folders_with_masks_are_read_as_the_worlds_are(finished, tmp_path):
+    _, workdir, _ = finished
+    layouts = dict(zip(domains.NAMES, ("market1501", "dukemtmc_reid"), strict=True))
+    blocks = {
+        name: {"name": layout, "root": str(workdir / name / "world" / "pictures"), "world": {}}
+        for name, layout in layouts.items()
+    }
+    masked = {name: block | {"masks": "root"} for name, block in blocks.items()}
+    both = domains.prepare(tmp_path / "masked", domains.Settings(32, 16, **masked), seed=0)
+    domains.require_masks(both)
+    assert both.truth is None and set(both.target.train.pids.tolist()) == {-1}
+    drawn = data.load(workdir / "source" / "records" / "tfds", (32, 16))["train"]
+    rows = np.arange(len(drawn))
+    np.testing.assert_array_equal(both.source.train.images(rows), drawn.images(rows))
+    np.testing.assert_array_equal(both.source.train.masks(rows), drawn.masks(rows))
+    bare = domains.prepare(tmp_path / "bare", domains.Settings(32, 16, **blocks), seed=0)
+    with pytest.raises(ValueError, match="source training pictures have no foreground masks"):
+        domains.require_masks(bare)
+    with pytest.raises(ValueError, match="data.source and data.target are the same set"):
+        same = domains.Settings(32, 16, blocks["source"], blocks["source"])
+        domains.prepare(tmp_path / "same", same, seed=0)
+
+
 def test_a_finished_run_is_not_done_again(finished):
     tiny.check_idle(*finished[:2])
 
