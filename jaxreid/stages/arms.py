@@ -73,6 +73,8 @@ def train(
     loss: reid.ReidLoss = reid.identity_loss,
     generated: Generated | None = None,
     extras: reid.Extras = reid.PLAIN,
+    joined: reid.Joined | None = None,
+    start: Trained | None = None,
 ) -> Trained:
     """Trains the network of one arm below ``workdir``, once.
 
@@ -87,12 +89,15 @@ def train(
             the arm's settings.
         generated: see ``reid.train``.
         extras: see ``reid.train``.
+        joined: see ``reid.train``.
+        start: the network whose backbone this one begins with.
     """
     if generated is None:  # then this is not read, and systems that differ in it share the arm
         settings = replace(settings, generated_batch=0)
     directory = workdir / f"reid_{name}"
     fakes = generated.split if generated else None
     given = {"seed": seed, "every": every, "loss": loss, "generated": fakes, "extras": extras}
+    given |= {"joined": joined, "start": start.model if start else None}
     # Called again, a finished training only reads its last checkpoint.
     model = cache(partial(reid.train, directory, data.train, settings, **given))
     determined_by = {
@@ -105,6 +110,8 @@ def train(
         "generated": generated.made_by if generated else "",
         "pretrained": _checksum(settings.pretrained),
     }
+    determined_by |= {"joined": joined.made_by} if joined else {}
+    determined_by |= {"start": start.made_by} if start else {}
     made_by = run_once(directory, determined_by, model)
     return Trained(name, directory, model, settings.batch, made_by)
 

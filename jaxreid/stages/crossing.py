@@ -4,7 +4,7 @@ The source's training images in the target's style, a re-ID network trained on t
 the target; beside it direct transfer, colour jitter, cut-and-paste and the oracle.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,21 +69,36 @@ def steps(run: Crossing, settings: cycle.Settings) -> int:
 
 
 def finish(run: Crossing, translators: Translators) -> dict[str, Any]:
-    """All arms, the system's by ``translators``; the report.
+    """Generated set and arm of a translator, all other arms, the report; see ``conclude``."""
+    name = run.config["system"]
+    made = generate.to_target(run.workdir / "generated", run.data.source.train, translators)
+    return conclude(run, [train(run, name, made)], {name: made})
+
+
+def conclude(
+    run: Crossing, own: Sequence[arms.Trained], made: Mapping[str, Generated] | None = None
+) -> dict[str, Any]:
+    """The arms of a system beside those that all are compared with; the report.
+
+    These are direct transfer, jitter, cut-and-paste where there are masks and the oracle where both
+    sets are worlds.
+
+    Args:
+        run: see ``begin``.
+        own: networks of the system.
+        made: its generated sets by arm.
 
     Returns:
         What ``results.json`` holds.
     """
-    options, name = run.config["crossing"], run.config["system"]
-    real, plain = run.data.source.train, run.reid
-    made = {name: generate.to_target(run.workdir / "generated", real, translators)}
+    options, made = run.config["crossing"], dict(made or {})
+    real, first, rivals = run.data.source.train, direct(run), {}
     if real.foreground:
-        made["cut_and_paste"] = generate.to_target(run.workdir / "pasted", real, paster(run))
+        rivals["cut_and_paste"] = generate.to_target(run.workdir / "pasted", real, paster(run))
     if run.data.truth is not None:
-        made["oracle"] = generate.to_target(run.workdir / "truth", real, run.data.truth)
-    baseline = _train(run, "baseline", plain)
-    trained = [baseline, _train(run, "jitter", replace(plain, jitter=options["jitter"]))]
-    trained += [_train(run, arm, plain, learned) for arm, learned in made.items()]
+        rivals["oracle"] = generate.to_target(run.workdir / "truth", real, run.data.truth)
+    trained = [first, train(run, "jitter", settings=replace(run.reid, jitter=options["jitter"]))]
+    trained += [*own, *(train(run, arm, learned) for arm, learned in rivals.items())]
     test = domains.crossed(run.data)
     views = {"": 0} | ({"lmp": options["parts"]} if options["parts"] else {})
     found = [
@@ -93,12 +108,31 @@ def finish(run: Crossing, translators: Translators) -> dict[str, Any]:
     ]
     apart = distances.measure(
         run.workdir / "distances",
-        *(run.data, made, baseline),
+        *(run.data, made | rivals, first),
         features=options["features"],
         trunk=options["lpips"],
         seed=run.config["seed"],
     )
-    return publish.publish(run.workdir, run.config, test, found, made[name], distances=apart)
+    shown = made.get(run.config["system"])
+    return publish.publish(run.workdir, run.config, test, found, shown, distances=apart)
+
+
+def direct(run: Crossing) -> arms.Trained:
+    """Direct transfer, the baseline: taught by the source as it is."""
+    return train(run, "baseline")
+
+
+def train(
+    run: Crossing,
+    name: str,
+    learned: Generated | None = None,
+    *,
+    settings: reid.Settings | None = None,
+    **further: Any,
+) -> arms.Trained:
+    """The network of one arm, taught by the source or by a generated set; see ``arms.train``."""
+    data = domains.crossed(run.data, learned)
+    return arms.train(run.workdir, data, name, settings or run.reid, **run.common, **further)
 
 
 def paster(run: Crossing) -> Translators:
@@ -116,11 +150,3 @@ def paster(run: Crossing) -> Translators:
 
     made_by = fingerprint({"pasted": run.data.made_by, "seed": seed})
     return Translators({(SOURCE, TARGET): paste}, made_by)
-
-
-def _train(
-    run: Crossing, name: str, settings: reid.Settings, learned: Generated | None = None
-) -> arms.Trained:
-    """The network of one arm, taught by the source or by a generated set."""
-    data = domains.crossed(run.data, learned)
-    return arms.train(run.workdir, data, name, settings, **run.common)

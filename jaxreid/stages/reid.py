@@ -15,6 +15,7 @@ from jaxreid.nets.convert import load_pretrained
 from jaxreid.nets.reid import ReID
 from jaxreid.stages.reid_turn import (
     ReidLoss,
+    Render,
     Settings,
     build,
     identity_loss,
@@ -28,8 +29,10 @@ from jaxreid.training import Every, State, create, fit
 __all__ = [
     "PLAIN",
     "Extras",
+    "Joined",
     "Model",
     "ReidLoss",
+    "Render",
     "Settings",
     "build",
     "companions_each",
@@ -101,6 +104,23 @@ class Extras:
 PLAIN = Extras()
 
 
+class Joined(NamedTuple):
+    """What joins the real images of every step, beyond a generated set.
+
+    Attributes:
+        arrays: further arrays of the batch by name, a pure function of the step; those whose name
+            ends with ``image`` are augmented like the real ones.
+        made_by: fingerprint of all of this.
+        frozen: variables of networks that steps apply and nobody trains, by name; made when needed.
+        render: turns nets, batch and key into another batch, inside the step, before augmentation.
+    """
+
+    arrays: Callable[[int], Mapping[str, np.ndarray]]
+    made_by: str
+    frozen: Callable[[], Mapping[str, Any]] = dict
+    render: Render | None = None
+
+
 def train(
     directory: Path,
     real: Split,
@@ -111,6 +131,8 @@ def train(
     loss: ReidLoss = identity_loss,
     generated: Split | None = None,
     extras: Extras = PLAIN,
+    joined: Joined | None = None,
+    start: Callable[[], Model] | None = None,
 ) -> Model:
     """Trains a re-ID network.
 
@@ -126,6 +148,8 @@ def train(
             prefix ``generated_``, and ``epoch``, a scalar; images are augmented floats.
         generated: images made from ``real``, of the same identities or of nobody.
         extras: see ``Extras``.
+        joined: see ``Joined``.
+        start: a model of the same backbone, whose backbone this one begins with.
 
     Raises:
         ValueError: a real image has no companion among the first group of styles, or
@@ -134,7 +158,8 @@ def train(
     plan = _plan(real, settings, seed)
     steps = plan.steps_per_epoch * settings.epochs
     classes = len(np.unique(real.pids)) + extras.classes
-    net, tx, step = program(settings, classes, plan.steps_per_epoch, loss)
+    render = joined.render if joined else None
+    net, tx, step = program(settings, classes, plan.steps_per_epoch, loss, render)
     sources: dict[str, tuple[Split, Callable[[int], np.ndarray]]]
     sources = {"": (_loaded(real, settings), plan)}
     if generated is not None:
@@ -148,7 +173,7 @@ def train(
             rows = draw(step)
             arrays[prefix + "image"] = split.images(rows)
             arrays[prefix + "label"] = np.searchsorted(people, split.pids[rows]).astype(np.int32)
-        return arrays
+        return arrays | dict(joined.arrays(step) if joined else {})
 
     def init() -> State:
         key = jax.random.key(seed)
@@ -156,7 +181,10 @@ def train(
         if settings.pretrained:
             variables, report = load_pretrained(settings.pretrained, variables)
             print(f"{directory.name}: {settings.pretrained}: {report.describe()}", flush=True)
-        return create(jax.random.fold_in(key, 0), {"reid": variables}, tx)
+        if start:
+            variables = begin_with(variables, start().variables)
+        frozen = joined.frozen() if joined else {}
+        return create(jax.random.fold_in(key, 0), {"reid": variables, **frozen}, tx)
 
     state = fit(
         init,
@@ -168,6 +196,15 @@ def train(
     )
     trained = state.nets["reid"]
     return Model(net, {"params": trained.params, "batch_stats": trained.stats})
+
+
+def begin_with(variables: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """``variables`` with the backbone of ``other``."""
+    found = {}
+    for kind, tree in variables.items():
+        taken = {"backbone": other[kind]["backbone"]} if "backbone" in tree else {}
+        found[kind] = {**tree, **taken}
+    return found
 
 
 def _plan(real: Split, settings: Settings, seed: int) -> Plan[np.ndarray]:

@@ -15,11 +15,12 @@ from jaxreid.nets.efficientnet import EfficientNetLite0
 from jaxreid.nets.heads import HEADS
 from jaxreid.nets.reid import ReID
 from jaxreid.nets.resnet import IBN_STAGES, STAGES, ResNet
-from jaxreid.training import Aux, Phase, alternate
+from jaxreid.training import Aux, Net, Phase, alternate
 
 Outputs = Mapping[str, jax.Array]
 Forward = Callable[[Any, jax.Array, jax.Array], tuple[Outputs, Any]]
 Terms = dict[str, jax.Array]
+Render = Callable[[Mapping[str, Net], Mapping[str, jax.Array], jax.Array], dict[str, jax.Array]]
 ReidLoss = Callable[[Forward, Any, Mapping[str, jax.Array], jax.Array], tuple[Terms, Any]]
 
 
@@ -116,11 +117,17 @@ def identity_loss(forward: Forward, stats: Any, batch, key: jax.Array) -> tuple[
 
 
 @cache
-def program(settings: Settings, classes: int, steps_per_epoch: int, loss: ReidLoss):
+def program(
+    settings: Settings,
+    classes: int,
+    steps_per_epoch: int,
+    loss: ReidLoss,
+    render: Render | None = None,
+):
     """Network, optimisers and ``step(state, batch)``; equal arguments share one program."""
     net = build(settings, classes)
     tx = {"reid": optimiser(settings, steps_per_epoch)}
-    return net, tx, alternate([phase(net, loss, settings, steps_per_epoch)], tx)
+    return net, tx, alternate([phase(net, loss, settings, steps_per_epoch, render)], tx)
 
 
 @partial(jax.jit, static_argnums=(0, 2))
@@ -140,11 +147,19 @@ def build(settings: Settings, classes: int) -> ReID:
     return ReID(backbone, HEADS[settings.head](classes))
 
 
-def phase(net: ReID, loss: ReidLoss, settings: Settings, steps_per_epoch: int) -> Phase:
-    """Re-ID training as one phase: augment, run ``loss``, sum its terms."""
+def phase(
+    net: ReID,
+    loss: ReidLoss,
+    settings: Settings,
+    steps_per_epoch: int,
+    render: Render | None = None,
+) -> Phase:
+    """Re-ID training as one phase: render, if asked to, augment, run ``loss``, sum its terms."""
 
     def turn(nets, batch, memo, key):
         k_loss, k_augment = jax.random.split(key)
+        if render:
+            batch = jax.lax.stop_gradient(render(nets, batch, jax.random.fold_in(key, 2)))
         ready = dict(batch) | {"epoch": memo["step"] // steps_per_epoch}
         for i, name in enumerate(n for n in sorted(batch) if n.endswith("image")):
             ready[name] = augmented(jax.random.fold_in(k_augment, i), batch[name], settings)
@@ -163,9 +178,9 @@ def phase(net: ReID, loss: ReidLoss, settings: Settings, steps_per_epoch: int) -
 
 
 def augmented(key: jax.Array, images: jax.Array, settings: Settings) -> jax.Array:
-    """uint8 images to augmented floats: jitter, crop, flip, erasing, as far as asked for."""
+    """uint8 or float images to augmented floats: jitter, crop, flip, erasing, as far as asked."""
     k_jitter, k_crop, k_flip, k_erase = jax.random.split(key, 4)
-    x = augment.to_float(images)
+    x = augment.to_float(images) if images.dtype == jnp.uint8 else images
     if settings.jitter:
         x = augment.colour_jitter(k_jitter, x, settings.jitter)
     if settings.crop == "resized":
