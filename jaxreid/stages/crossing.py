@@ -143,10 +143,17 @@ def paster(run: Crossing) -> Translators:
     target, seed = run.data.target.train, run.config["seed"]
 
     def paste(split: Split, rows: np.ndarray) -> np.ndarray:
-        behind = np.random.default_rng((seed, 2)).integers(len(target), size=len(split))[rows]
+        behind = guides(run, len(split))[rows]
         share = split.masks(rows) / np.float32(255)
         mixed = share * split.images(rows) + (1 - share) * target.images(behind)
         return np.round(mixed).astype(np.uint8)
 
     made_by = fingerprint({"pasted": run.data.made_by, "seed": seed})
     return Translators({(SOURCE, TARGET): paste}, made_by)
+
+
+def guides(run: Crossing, count: int, number: int = 0) -> np.ndarray:
+    """Rows of target images, one for each of ``count`` source images, drawn anew per ``number``."""
+    further = (number,) if number else ()
+    rng = np.random.default_rng((run.config["seed"], 2, *further))
+    return rng.integers(len(run.data.target.train), size=count)

@@ -1,0 +1,192 @@
+"""CR-GAN's translator: any source person in the context of any target image."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxreid.data import Split, augment, prefetch
+from jaxreid.nets.crgan import ContextGenerator, Rendering
+from jaxreid.report import figures
+from jaxreid.stages.arms import Trained
+from jaxreid.stages.domains import Domains
+from jaxreid.stages.rendering_turns import Settings, generator_net, modules, phases
+from jaxreid.stages.sets import SOURCE, TARGET, Translators, require_batch
+from jaxreid.training import Every, State, alternate, create, fit, run_once
+from jaxreid.training.workdir import fingerprint
+
+
+def require(settings: Settings, data: Domains) -> None:
+    """Finds out before any training whether ``data`` can be trained on.
+
+    Raises:
+        ValueError: fewer images than a batch, a batch that the devices cannot split, images that
+            the networks do not take.
+    """
+    source, target = data.source.train, data.target.train
+    require_batch("gan.batch", settings.batch, min(len(source), len(target)))
+    nets = modules(settings, len(np.unique(target.cameras)))
+    try:
+        jax.eval_shape(partial(_fresh, nets, target.size), jax.random.key(0))
+    except ValueError as error:
+        raise ValueError(
+            f"the images do not fit CR-GAN. {error} The settings are data.height, data.width and "
+            "gan.patch_layers."
+        ) from error
+
+
+class Renderer(NamedTuple):
+    """A trained generator.
+
+    Attributes:
+        state: reads the trained networks.
+        settings: of its training.
+        target: images that give contexts, with masks.
+        made_by: fingerprint of all that made it.
+    """
+
+    state: Callable[[], State]
+    settings: Settings
+    target: Split
+    made_by: str
+
+    def frozen(self) -> dict[str, Any]:
+        """The generator's variables, as ``reid.Joined`` takes them."""
+        return {"G": {"params": self.state().nets["G"].params}}
+
+    def translators(self, guides: Callable[[int], np.ndarray], named: Any) -> Translators:
+        """One image of every source image: ``guides(n)`` are rows of ``target`` for n sources."""
+
+        def render(split: Split, rows: np.ndarray) -> np.ndarray:
+            guide = guides(len(split))[rows]
+            return np.asarray(self.render(split.images(rows), guide).image)
+
+        made_by = fingerprint({"renderer": self.made_by, "guides": named})
+        return Translators({(SOURCE, TARGET): lambda s, r: _bytes(render(s, r))}, made_by)
+
+    def render(self, images: np.ndarray, guide: np.ndarray) -> Rendering:
+        """Source images, uint8 ``[n, H, W, 3]``, in the contexts of rows ``guide`` of target."""
+        params = self.state().nets["G"].params
+        return _apply(generator_net(self.settings), params, images, masked(self.target, guide))
+
+
+def train(
+    directory: Path,
+    data: Domains,
+    identity: Trained,
+    settings: Settings,
+    *,
+    seed: int,
+    every: Every,
+) -> Renderer:
+    """Trains the generator, the domain discriminator and the camera classifier.
+
+    Args:
+        directory: for checkpoints, metrics and sample grids.
+        data: its training images, with masks; identities of the source, cameras of the target.
+        identity: C_id, a network trained to name the source's identities; it stays as it is.
+        settings: see ``Settings``.
+        seed: of initialisation, batches and augmentation.
+        every: how often to log, save and sample.
+    """
+    training = cache(partial(_train, directory, data, identity, settings, seed, every))
+    made_by = {"crgan": asdict(settings), "seed": seed, "data": data.made_by}
+    made_by |= {"size": data.source.train.size, "identity": identity.made_by}
+    trained = run_once(directory, made_by, training)
+    return Renderer(training, settings, data.target.train, trained)
+
+
+def masked(split: Split, rows: np.ndarray) -> np.ndarray:
+    """Images with their mask as fourth channel, uint8 ``[n, H, W, 4]``."""
+    return np.concatenate([split.images(rows), split.masks(rows)], axis=-1)
+
+
+def _train(directory: Path, data: Domains, identity: Trained, settings, seed, every) -> State:
+    source, target = data.source.train, data.target.train
+    cameras = np.unique(target.cameras)
+    judge, variables = identity.model()
+    nets, size = modules(settings, len(cameras)), source.size
+    tx = {name: optax.adam(settings.schedule(), b1=0.5, b2=0.999) for name in nets}
+
+    def init() -> State:
+        key = jax.random.key(seed)
+        fresh = _fresh(nets, size, key)
+        return create(jax.random.fold_in(key, 0), fresh | {"Cid": variables}, tx)
+
+    return fit(
+        init,
+        alternate(phases(settings, nets, judge, size), tx),
+        lambda start, stop: prefetch(_batches(source, target, settings, seed), start, stop),
+        steps=settings.steps,
+        directory=directory,
+        every=every,
+        sample=lambda state, step: _sample(directory, state, step, source, target, settings),
+    )
+
+
+def _batches(
+    source: Split, target: Split, settings: Settings, seed: int
+) -> Callable[[int], dict[str, np.ndarray]]:
+    """``batch(step)``: source and target images, drawn independently and anew in every step."""
+    larger = augment.larger(source.size, settings.margin)
+    a, b = source.resized(larger), target.resized(larger)
+    people, cameras = np.unique(source.pids), np.unique(target.cameras)
+    of_camera = [np.flatnonzero(target.cameras == camera) for camera in cameras]
+
+    def batch(step: int) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng((seed, step))
+        rows = rng.integers(len(a), size=settings.batch)
+        if settings.balanced:
+            drawn = rng.integers(len(of_camera), size=settings.batch)
+            others = np.array([rng.choice(of_camera[camera]) for camera in drawn])
+        else:
+            others = rng.integers(len(b), size=settings.batch)
+        return {
+            "source": masked(a, rows),
+            "label": np.searchsorted(people, a.pids[rows]).astype(np.int32),
+            "target": masked(b, others),
+            "camera": np.searchsorted(cameras, b.cameras[others]).astype(np.int32),
+        }
+
+    return batch
+
+
+def _fresh(nets: Mapping[str, Any], size: tuple[int, int], key: jax.Array) -> dict[str, Any]:
+    image, mask = jnp.zeros((1, *size, 3)), jnp.zeros((1, *size, 1))
+    keys = dict(zip(nets, jax.random.split(key, len(nets)), strict=True))
+    return {
+        name: net.init(keys[name], image, *((image, mask) if name == "G" else ()))
+        for name, net in nets.items()
+    }
+
+
+@partial(jax.jit, static_argnums=0)
+def _apply(net: ContextGenerator, params, images: jax.Array, guide: jax.Array) -> Rendering:
+    target, person = augment.split_mask(augment.to_float(guide))
+    rendered: Any = net.apply({"params": params}, augment.to_float(images), target, 1 - person)
+    return rendered
+
+
+def _bytes(images: np.ndarray) -> np.ndarray:
+    return np.asarray(augment.to_uint8(jnp.asarray(images)))
+
+
+def _sample(
+    directory: Path, state: State, step: int, source: Split, target: Split, settings: Settings
+) -> None:
+    """Source, context, rendering, and what it was composed of: painting and weights."""
+    rows, guide = (np.linspace(0, len(each) - 1, 6).astype(int) for each in (source, target))
+    images, context = source.images(rows), masked(target, guide)
+    params = state.nets["G"].params
+    rendered = _apply(generator_net(settings), params, images, context)
+    weights = jnp.broadcast_to(2 * rendered.weight - 1, rendered.image.shape)
+    made = [_bytes(np.asarray(x)) for x in (rendered.image, rendered.painted, weights)]
+    cells = np.stack([images, context[..., :3], *made], axis=1)
+    titles = ["source", "context", "rendered", "painted", "share of source"]
+    figures.write_sample(directory, step, figures.grid(cells, [""] * len(rows), titles, scale=2))
