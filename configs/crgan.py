@@ -12,7 +12,7 @@ per camera of the target: 68.9 / 48.6 and 77.7 / 54.0; elsewhere that is called 
 No code was published and this is no reproduction. Known from the paper are the four losses, the two
 encoders, the U-Net with residual blocks and the composition with the source. Ours are: all layer
 sizes; the weights 1, 1, 1, 10; the mean of squares in the context loss; that the target's
-background counts only outside the source person (``gan.mask_mode``); the log loss in its
+background counts only outside the source person (``renderer.mask_mode``); the log loss in its
 non-saturating form; three judges that share nothing, of which C_id is the network of direct
 transfer; the schedule; that every training image is rendered (``crgan.real_source_ratio`` 0) and
 augmented afterwards. On the fly a rendering is never rounded to bytes; from disk it is.
@@ -29,9 +29,11 @@ from configs import common
 
 DISK = {"crgan.deploy": "disk"}
 SWEEPS: dict[str, dict[str, dict[str, Any]]] = {
-    "context": {f"{weight:g}": {"gan.context_weight": weight} for weight in (1.0, 10.0, 100.0)},
+    "context": {
+        f"{weight:g}": {"renderer.context_weight": weight} for weight in (1.0, 10.0, 100.0)
+    },
     "masks": {
-        mode: {"gan.mask_mode": mode}
+        mode: {"renderer.mask_mode": mode}
         for mode in ("intersection", "target_background", "not_source_person")
     },
     "deploy": {
@@ -51,14 +53,14 @@ def get_config(scale: str = "demo") -> ConfigDict:
             "every": common.every(scale),
             "data": common.domains(scale),
             "reid": common.reid(scale),
-            "gan": gan(scale),
+            "renderer": renderer(scale),
             "crgan": {"deploy": "on_the_fly", "real_source_ratio": 0.0, "pairs_per_image": 1},
             "crossing": common.crossing(scale),
         }
     )
 
 
-def gan(scale: str) -> ConfigDict:
+def renderer(scale: str) -> ConfigDict:
     """The generator and its training."""
     block = ConfigDict(
         {

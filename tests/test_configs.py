@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 from configs import common
-from jaxreid.stages import cycle, cycle_turns, dcgan, domains, reid, sets, star, unity
+from jaxreid.stages import (
+    cycle,
+    cycle_turns,
+    dcgan,
+    domains,
+    reid,
+    rendering_turns,
+    sets,
+    star,
+    unity,
+)
 from jaxreid.training import Every
 
 ROOT = Path(__file__).parents[1]
@@ -23,6 +33,7 @@ BLOCKS = {
     "dcgan": dcgan.Settings,
     "stargan": star.Settings,
     "unitygan": unity.Settings,
+    "renderer": rendering_turns.Settings,
     "every": Every,
 }
 
@@ -31,6 +42,7 @@ BESIDE = {  # other readers of a block
     "gan": ["stages/cycle.py"],
     "reid": ["stages/reid.py"],
     "unitygan": ["stages/unity.py"],
+    "renderer": ["stages/rendering.py"],
 }
 
 

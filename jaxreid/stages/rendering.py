@@ -30,14 +30,14 @@ def require(settings: Settings, data: Domains) -> None:
             the networks do not take.
     """
     source, target = data.source.train, data.target.train
-    require_batch("gan.batch", settings.batch, min(len(source), len(target)))
+    require_batch("renderer.batch", settings.batch, min(len(source), len(target)))
     nets = modules(settings, len(np.unique(target.cameras)))
     try:
         jax.eval_shape(partial(_fresh, nets, target.size), jax.random.key(0))
     except ValueError as error:
         raise ValueError(
             f"the images do not fit CR-GAN. {error} The settings are data.height, data.width and "
-            "gan.patch_layers."
+            "renderer.patch_layers."
         ) from error
 
 
@@ -96,7 +96,7 @@ def train(
         every: how often to log, save and sample.
     """
     training = cache(partial(_train, directory, data, identity, settings, seed, every))
-    made_by = {"crgan": asdict(settings), "seed": seed, "data": data.made_by}
+    made_by = {"renderer": asdict(settings), "seed": seed, "data": data.made_by}
     made_by |= {"size": data.source.train.size, "identity": identity.made_by}
     trained = run_once(directory, made_by, training)
     return Renderer(training, settings, data.target.train, trained)

@@ -66,11 +66,13 @@ class Settings:
         """Refuses values that nothing stands behind."""
         for name, known in {"adversarial": tuple(ADVERSARIAL), "mask_mode": MASK_MODES}.items():
             if getattr(self, name) not in known:
-                raise ValueError(f"gan.{name} is {getattr(self, name)!r}; choose one of {known}")
+                raise ValueError(
+                    f"renderer.{name} is {getattr(self, name)!r}; choose one of {known}"
+                )
         if not 0 <= self.decay_steps <= self.steps or self.steps < 1:
             raise ValueError(
-                f"gan.decay_steps is {self.decay_steps} and gan.steps is {self.steps}: the rate "
-                "falls in the last decay_steps of them, so choose 0 to gan.steps"
+                f"renderer.decay_steps is {self.decay_steps} and renderer.steps is {self.steps}: "
+                "the rate falls in the last decay_steps of them, so choose 0 to renderer.steps"
             )
 
     def schedule(self) -> Callable[[Any], jax.Array]:

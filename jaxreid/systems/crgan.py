@@ -72,7 +72,7 @@ def from_disk(run: crossing.Crossing, parts: Sequence[Generated]) -> arms.Traine
 
 def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     """Both sets, C_id, generator, renderings, arms with and without LMP, report."""
-    options, settings = config["crgan"], Settings(**config["gan"])
+    options, settings = config["crgan"], Settings(**config["renderer"])
     _require(options)
     started = crossing.begin(config, workdir)
     domains.require_masks(started.data)

@@ -14,7 +14,7 @@ import pytest
 import tiny
 from test_systems_crossing import config
 
-from configs.crgan import gan
+from configs.crgan import renderer
 from jaxreid import data, losses
 from jaxreid.stages import domains, reid, rendering, sets
 from jaxreid.stages.rendering_turns import (
@@ -29,7 +29,7 @@ from jaxreid.systems import crgan
 from jaxreid.training import alternate, create
 
 pytestmark = pytest.mark.usefixtures("quick_compiler")
-SETTINGS = Settings(**gan("tiny").to_dict())
+SETTINGS = Settings(**renderer("tiny").to_dict())
 SIZE = (32, 16)
 
 
@@ -206,8 +206,8 @@ def test_a_re_id_step_renders_as_the_renderer_does_and_leaves_it_alone(finished,
     [
         ("crgan.deploy=cloud", "crgan.deploy is 'cloud'"),
         ("crgan.real_source_ratio=1.0", "crgan.real_source_ratio is 1.0"),
-        ("gan.mask_mode=none", "gan.mask_mode is 'none'"),
-        ("gan.batch=4000", "gan.batch is 4000"),
+        ("renderer.mask_mode=none", "renderer.mask_mode is 'none'"),
+        ("renderer.batch=4000", "renderer.batch is 4000"),
         ("data.target.masks=", "target training pictures have no foreground masks"),
     ],
 )
