@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxreid.evaluation.statistics import Interval, gap_closed, paired_difference
 from jaxreid.report import markdown
-from jaxreid.report.results import BASELINE, ORACLE
+from jaxreid.report.results import BASELINE, ORACLE, ends
 from jaxreid.training.workdir import flat
 
 HEAD = """# Evidence
@@ -21,9 +21,11 @@ seeds count from 1, as settings were chosen on the world of seed 0 and on others
 last digits are one machine's: another number of cores rounds differently, and training magnifies
 it, so a run repeated elsewhere is one more draw within these intervals.
 
-Scores are in percent, mean (standard deviation) over the seeds. Differences from the baseline pair
-the arms of one seed and are in points, with the 95 % interval by Student's t; nothing is corrected
-for the number of arms. Gap closed is the mean gain of an arm over the mean gain of the oracle, with
+Scores are in percent, mean (standard deviation) over the seeds. Arms that end with `_lmp` are the
+same networks retrieving by local max pooling, and are compared with `baseline_lmp` and
+`oracle_lmp`. Differences from the baseline pair the arms of one seed and are in points, with the
+95 % interval by Student's t; nothing is corrected for the number of arms. Gap closed is the mean
+gain of an arm over the mean gain of the oracle, with
 Fieller's 95 % interval from the same pairs; blank without an oracle, or where the oracle itself is
 not shown to be above the baseline. The verdict is about mAP: *shown* where the interval of the
 difference lies above 0, *opposite* where it lies below, else *not shown*. Runs on one machine share
@@ -56,7 +58,14 @@ def _section(folder: Path) -> str:
     seeds = sorted(int(path.stem.removeprefix("seed_")) for path in folder.glob("seed_*.json"))
     runs = [json.loads((folder / f"seed_{seed}.json").read_text()) for seed in seeds]
     _require_equal_settings(folder, runs)
-    arms = sorted(runs[0]["arms"], key=lambda arm: (arm == ORACLE, arm != BASELINE, arm))
+    order = {BASELINE: 0, ORACLE: 2}
+    names = {arm: ends(arm, runs[0]["arms"]) for arm in runs[0]["arms"]}
+    views = {arm: low.removeprefix(BASELINE) for arm, (low, _) in names.items()}
+
+    def place(arm: str) -> tuple[str, int, str]:
+        return views[arm], order.get(arm.removesuffix(views[arm]), 1), arm
+
+    arms = sorted(names, key=place)
     table = markdown.table([COLUMNS, *(_row(arm, runs) for arm in arms)])
     quality = _quality([run["quality"] for run in runs if "quality" in run])
     parts = [f"## {folder.name}", table, quality, _origin(runs, seeds)]
@@ -91,10 +100,11 @@ def _require_equal_settings(folder: Path, runs: Sequence[Run]) -> None:
 def _row(arm: str, runs: Sequence[Run]) -> list[str]:
     rank1, mean_ap = (_scores(arm, key, runs) for key in ("rank-1", "mAP"))
     row = [arm, str(len(runs)), _spread(rank1), _spread(mean_ap)]
-    if arm == BASELINE or BASELINE not in runs[0]["arms"] or len(runs) < 2:
+    baseline = ends(arm, runs[0]["arms"])[0]
+    if arm == baseline or baseline not in runs[0]["arms"] or len(runs) < 2:
         return row + [""] * (len(COLUMNS) - len(row))
-    gain = paired_difference(mean_ap, _scores(BASELINE, "mAP", runs))
-    gain1 = paired_difference(rank1, _scores(BASELINE, "rank-1", runs))
+    gain = paired_difference(mean_ap, _scores(baseline, "mAP", runs))
+    gain1 = paired_difference(rank1, _scores(baseline, "rank-1", runs))
     return [*row, _interval(gain), _gap(arm, runs), _interval(gain1), verdict(gain)]
 
 
@@ -104,9 +114,10 @@ def verdict(gain: Interval) -> str:
 
 
 def _gap(arm: str, runs: Sequence[Run]) -> str:
-    if arm == ORACLE or ORACLE not in runs[0]["arms"]:
+    low, high = ends(arm, runs[0]["arms"])
+    if arm == high or high not in runs[0]["arms"]:
         return ""
-    own, baseline, oracle = (_scores(name, "mAP", runs) for name in (arm, BASELINE, ORACLE))
+    own, baseline, oracle = (_scores(name, "mAP", runs) for name in (arm, low, high))
     closed = gap_closed(own, baseline, oracle)
     return _interval(closed, digits=0) + " %" if closed else ""
 

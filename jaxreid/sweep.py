@@ -19,8 +19,8 @@ from jaxreid.report import markdown, results
 from jaxreid.report.files import write_atomically
 from jaxreid.training import workdir
 
-REFERENCES = (results.BASELINE, "jitter", results.ORACLE)
-"""Arms that a system is compared with; the others are its own."""
+REFERENCES = (results.BASELINE, "jitter", "cut_and_paste", results.ORACLE)
+"""Arms that a system is compared with, in any view; the others are its own."""
 
 Overrides = dict[str, dict[str, Any]]
 
@@ -88,7 +88,7 @@ def lines(found: Mapping[str, results.Arms]) -> dict[str, Any]:
     for arm in dict.fromkeys(arm for arms in found.values() for arm in arms):
         scores = {row: arms.get(arm) for row, arms in found.items()}
         first = next(iter(scores.values()))
-        if arm in REFERENCES and all(one == first for one in scores.values()):
+        if arm.startswith(REFERENCES) and all(one == first for one in scores.values()):
             table[arm] = first
         else:
             table |= {f"{arm} ({row})": one for row, one in scores.items() if one is not None}

@@ -171,7 +171,7 @@ def _arms_table(report: Report) -> str:
         (row, col)
         for row, (arm, scores) in enumerate(report.arms.items())
         for col, key in enumerate(results.shown(report.arms), 1)
-        if arm != ORACLE and key in scores and scores[key] == best.get(key)
+        if not arm.startswith(ORACLE) and key in scores and scores[key] == best.get(key)
     }
     for key in GAP_SCORES:
         if any(key in closed for closed in gaps.values()):

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -94,7 +94,7 @@ def best(arms: Arms) -> dict[str, float]:
     The oracle has the world in the place of a generator and does not compete. With fewer than two
     competitors nothing is best.
     """
-    rivals = {arm: scores for arm, scores in arms.items() if arm != ORACLE}
+    rivals = {arm: scores for arm, scores in arms.items() if arm != ends(arm, arms)[1]}
     if len(rivals) < 2:
         return {}
     return {
@@ -103,11 +103,24 @@ def best(arms: Arms) -> dict[str, float]:
     }
 
 
+def ends(arm: str, arms: Collection[str]) -> tuple[str, str]:
+    """The arms that an arm is measured by: baseline and oracle, tested as it was itself.
+
+    Where a network is tested in several ways there are arms `<name>` and `<name>_<view>`; if one of
+    `arms` is `baseline_<view>`, then arms of this view have `baseline_<view>` and `oracle_<view>`.
+    A sweep's `<name> (<row>)` is measured as `<name>` is.
+    """
+    name = arm.partition(" (")[0]
+    views = [other.removeprefix(BASELINE) for other in arms if other.startswith(f"{BASELINE}_")]
+    view = next((view for view in views if name.endswith(view) and " (" not in view), "")
+    return BASELINE + view, ORACLE + view
+
+
 def gap_closed(arms: Arms) -> dict[str, dict[str, float]]:
     """The fraction of the gap between baseline and oracle that each other arm closes.
 
     `(arm - baseline) / (oracle - baseline)` for rank-1 and mAP: 0 is the baseline, 1 the oracle;
-    below 0 the arm harms.
+    below 0 the arm harms. See `ends` for arms that are tested in a way of their own.
 
     Args:
         arms: Scores by arm.
@@ -116,16 +129,14 @@ def gap_closed(arms: Arms) -> dict[str, dict[str, float]]:
         `{arm: {score: fraction}}`, empty unless both `baseline` and `oracle` are there. A score is
         left out where the oracle is not 10 points above the baseline: in one run that is no gap.
     """
-    if not {BASELINE, ORACLE} <= arms.keys():
-        return {}
-    low, high = arms[BASELINE], arms[ORACLE]
-    both = [k for k in GAP_SCORES if k in low and k in high]
-    keys = [k for k in both if high[k] - low[k] >= SMALLEST_GAP]
-    closed = {
-        arm: {k: (scores[k] - low[k]) / (high[k] - low[k]) for k in keys if k in scores}
-        for arm, scores in arms.items()
-        if arm not in (BASELINE, ORACLE)
-    }
+    closed = {}
+    for arm, scores in arms.items():
+        low, high = (arms.get(end, {}) for end in ends(arm, arms))
+        if arm in ends(arm, arms):
+            continue
+        both = [k for k in GAP_SCORES if k in low and k in high and k in scores]
+        keys = [k for k in both if high[k] - low[k] >= SMALLEST_GAP]
+        closed[arm] = {k: (scores[k] - low[k]) / (high[k] - low[k]) for k in keys}
     return {arm: fractions for arm, fractions in closed.items() if fractions}
 
 

@@ -124,3 +124,15 @@ def test_distances_have_four_digits_and_a_dash_where_unknown():
     assert results.distance_table(found) == "\n".join(
         ["images     fd/a  lpips/b", "source    12.35      0.5", "floor   0.01235        –"]
     )
+
+
+def test_a_view_is_measured_by_its_own_ends():
+    views = {f"{arm}_lmp": {k: 1.25 * v for k, v in scores.items()} for arm, scores in ARMS.items()}
+    arms = views | ARMS
+    closed = results.gap_closed(arms | {"cut_and_paste": ARMS["baseline"]})
+    assert closed["camstyle_lmp"] == pytest.approx(closed["camstyle"])
+    assert closed["cut_and_paste"] == {"rank-1": 0.0, "mAP": 0.0}
+    assert closed.keys() == {"camstyle", "camstyle_lmp", "cut_and_paste"}
+    assert results.ends("camstyle_lmp (row)", arms) == ("baseline_lmp", "oracle_lmp")
+    assert results.ends("unitystyle_real", arms) == ("baseline", "oracle")
+    assert results.best(arms)["rank-1"] == pytest.approx(1.25 * 0.55)  # of those that compete
