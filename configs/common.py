@@ -1,5 +1,7 @@
 """Blocks that several configs share. SCALE is one of ``demo``, ``tiny``, ``paper``."""
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 SCALES = ("demo", "tiny", "paper")
@@ -57,14 +59,30 @@ def domains(scale: str) -> ConfigDict:
     return ConfigDict(pair)
 
 
-def crossing(scale: str) -> ConfigDict:
-    """Cross-domain systems: stripes of local max pooling in a second test, the rival's jitter.
+STRONG: dict[str, Any] = {
+    "crossing.recipe": "strong",
+    "reid.head": "bnneck",
+    "reid.images_per_identity": 4,
+    "reid.last_stride": 1,
+    "reid.warmup": 5,
+}
+RECIPES: dict[str, dict[str, Any]] = {"ide": {}, "strong": STRONG}
+"""Sweep of the cross-domain systems: does a gain survive a stronger re-ID network?"""
 
-    ``features`` name the network of Frechet and kernel distances (``stages/quality.py``), ``reid``
-    the run's own baseline; ``lpips`` the trunk of LPIPS, if any. Other networks need weights.
+
+def crossing(scale: str) -> ConfigDict:
+    """Cross-domain systems: how all arms are trained and tested, and the rival's jitter.
+
+    ``parts`` are stripes of local max pooling in a second test. ``recipe`` is ``ide`` or
+    ``strong`` (``stages/recipes.py``), ``size`` what re-ID networks see if not the size of the
+    data, ``frozen_norms`` keeps the norms of pretrained weights, ``mirror`` adds mirrored images at
+    test. ``features`` name the network of Frechet and kernel distances (``stages/quality.py``),
+    ``reid`` the run's own baseline; ``lpips`` the trunk of LPIPS, if any: they need weights.
     """
     parts = {"demo": 4, "tiny": 2, "paper": 8}[scale]
-    return ConfigDict({"parts": parts, "jitter": 0.2, "features": "reid", "lpips": ""})
+    block = ConfigDict({"parts": parts, "jitter": 0.2, "features": "reid", "lpips": ""})
+    block.update({"recipe": "ide", "size": (0, 0), "frozen_norms": False, "mirror": False})
+    return block
 
 
 def reid(scale: str) -> ConfigDict:
@@ -104,6 +122,26 @@ def reid(scale: str) -> ConfigDict:
             | {"crop": "resized", "pad": 0}
         )
     return block
+
+
+def caffe_ide(config: ConfigDict) -> None:
+    """SPGAN's IDE, with which its and PTGAN's tables were made, in the place of ``paper``'s.
+
+    224x224, flips alone, the norms of the ImageNet weights; seven stripes on its 7 rows. Its first
+    layers learn here, too, which the authors' files for translated images freeze.
+    """
+    crossing = {"size": (224, 224), "frozen_norms": True, "parts": 7}
+    net = {"head": "direct_caffe", "crop": "pad", "pad": 0, "batch": 16}
+    net |= {"rate": 1e-3, "head_rate": 1e-3, "decay_every": 40, "epochs": 50}
+    config.update({"crossing": crossing, "reid": net})
+
+
+def ide_plus(config: ConfigDict) -> None:
+    """IDE+ of the SPGAN authors, at 256x128, in the place of ``paper``'s network."""
+    crossing = {"frozen_norms": True, "mirror": True, "parts": 8}
+    net = {"head": "fc512", "crop": "translated", "pad": 0, "batch": 16}
+    net |= {"rate": 1e-3, "head_rate": 1e-2, "decay_every": 40, "epochs": 60}
+    config.update({"crossing": crossing, "reid": net})
 
 
 def cyclegan(scale: str) -> ConfigDict:

@@ -18,7 +18,8 @@ transfer; the schedule; that every training image is rendered (``crgan.real_sour
 augmented afterwards. On the fly a rendering is never rounded to bytes; from disk it is.
 
 Sweeps: ``context`` (weight of the context loss), ``masks`` (where the background counts),
-``deploy`` (on the fly, or from disk with one and with four renderings of every image).
+``deploy`` (on the fly, or from disk with one and with four renderings of every image), ``recipe``
+(IDE and a strong re-ID network). At scale ``paper`` the network is IDE+.
 """
 
 from typing import Any
@@ -40,13 +41,14 @@ SWEEPS: dict[str, dict[str, dict[str, Any]]] = {
         "on_the_fly": {},
         **{f"disk_{n}": DISK | {"crgan.pairs_per_image": n} for n in (1, 4)},
     },
+    "recipe": common.RECIPES,
 }
 
 
 def get_config(scale: str = "demo") -> ConfigDict:
     """The config at a scale."""
     common.check(scale)
-    return ConfigDict(
+    config = ConfigDict(
         {
             "system": "crgan",
             "seed": 0,
@@ -58,6 +60,9 @@ def get_config(scale: str = "demo") -> ConfigDict:
             "crossing": common.crossing(scale),
         }
     )
+    if scale == "paper":
+        common.ide_plus(config)
+    return config
 
 
 def renderer(scale: str) -> ConfigDict:

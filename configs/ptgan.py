@@ -12,10 +12,11 @@ Published, rank-1 / mAP, with GoogLeNet: Market-1501 to MSMT17 10.2 / 2.9; to Du
 The networks are CycleGAN's default ones, with biases and without affine norms. Epochs and the rate
 of the discriminators are the paper's as it is remembered (40, 1e-4), not the code's (200, 2e-4);
 the masked term is the code's mean of squares. Masks are cropped and flipped with their images,
-which the code forgets. The re-ID network is the house's IDE, as for SPGAN and CR-GAN, so that the
-rows differ in the translator alone.
+which the code forgets. The re-ID network of scale ``paper`` is SPGAN's IDE, since PTGAN's own
+(GoogLeNet) was never published: so rows differ in the translator alone.
 
-Sweep ``person``: the weight of the masked term, 0 for a CycleGAN without identity terms.
+Sweeps: ``person``, the weight of the masked term, 0 for a CycleGAN without identity terms;
+``recipe``, IDE and a strong re-ID network.
 """
 
 from typing import Any
@@ -25,7 +26,8 @@ from ml_collections import ConfigDict
 from configs import common
 
 SWEEPS: dict[str, dict[str, dict[str, Any]]] = {
-    "person": {f"{weight:g}": {"ptgan.person_weight": weight} for weight in (0.0, 10.0, 50.0)}
+    "person": {f"{weight:g}": {"ptgan.person_weight": weight} for weight in (0.0, 10.0, 50.0)},
+    "recipe": common.RECIPES,
 }
 
 
@@ -37,7 +39,7 @@ def get_config(scale: str = "demo") -> ConfigDict:
     judge_rate = gan.to_dict()["rate"] / 2
     if scale == "paper":
         gan.update({"epochs": 20, "decay_epochs": 20})
-    return ConfigDict(
+    config = ConfigDict(
         {
             "system": "ptgan",
             "seed": 0,
@@ -49,3 +51,6 @@ def get_config(scale: str = "demo") -> ConfigDict:
             "crossing": common.crossing(scale),
         }
     )
+    if scale == "paper":
+        common.caffe_ide(config)
+    return config

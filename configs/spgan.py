@@ -10,10 +10,10 @@ Market-1501 to DukeMTMC-reID 41.1 / 22.3, with local max pooling 46.9 / 26.4; ba
 58.1 / 26.9. Direct transfer: 33.1 / 16.7 and 43.1 / 17.0.
 
 Scale ``paper`` is the authors' PyTorch code, except that the generators turn in every step, as the
-paper says. Its re-ID network is the house's IDE, as for PTGAN and CR-GAN, so that the rows differ
-in the translator alone; the paper's has frozen batch norm at 224x224.
+paper says, with their IDE for the paper: 224x224, norms frozen where weights are given.
 
-Sweeps: ``margin`` (the paper's 0, 1, 2, and without the term), ``pairs`` (whose negatives).
+Sweeps: ``margin`` (the paper's 0, 1, 2, and without the term), ``pairs`` (whose negatives),
+``recipe`` (IDE and a strong re-ID network).
 """
 
 from typing import Any
@@ -29,6 +29,7 @@ SWEEPS: dict[str, dict[str, dict[str, Any]]] = {
         **{f"margin_{m}": {"spgan.margin": float(m)} for m in (0, 1, 2)},
     },
     "pairs": {pairs: {"spgan.pairs": pairs} for pairs in ("pytorch", "paper", "tensorflow")},
+    "recipe": common.RECIPES,
 }
 
 
@@ -50,7 +51,7 @@ def get_config(scale: str = "demo") -> ConfigDict:
     }
     if scale != "paper":
         options |= {"width": {"demo": 16, "tiny": 4}[scale], "blocks": 2}
-    return ConfigDict(
+    config = ConfigDict(
         {
             "system": "spgan",
             "seed": 0,
@@ -62,3 +63,6 @@ def get_config(scale: str = "demo") -> ConfigDict:
             "crossing": common.crossing(scale),
         }
     )
+    if scale == "paper":
+        common.caffe_ide(config)
+    return config

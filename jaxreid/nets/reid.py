@@ -20,6 +20,8 @@ class ReID(nn.Module):
             unit length. 0 leaves the head's. No parameters: `net.clone(parts=7)` retrieves so by
             the weights of `net`.
         pool: 'max' or 'average', within a stripe.
+        frozen_norms: the backbone behaves in training as outside of it, so that its batch norms use
+            the running statistics of pretrained weights; their scales and offsets still learn.
     """
 
     backbone: nn.Module
@@ -27,10 +29,11 @@ class ReID(nn.Module):
     mirror: bool = False
     parts: int = 0
     pool: str = "max"
+    frozen_norms: bool = False
 
     def __call__(self, images: jax.Array, train: bool = False) -> Embedding:
         """Maps [B,H,W,3] in [-1,1] to the head's logits, metric and test embeddings."""
-        maps = self._maps(images, train)
+        maps = self._maps(images, train and not self.frozen_norms)
         embedding = self.head(maps, train)
         if self.mirror and not train:
             mirrored = self._maps(images[:, :, ::-1], train)

@@ -103,7 +103,7 @@ def train(
     determined_by = {
         "reid": asdict(settings),
         "loss": {"name": getattr(loss, "func", loss).__name__, **getattr(loss, "keywords", {})},
-        "extras": asdict(extras),
+        "extras": {k: v for k, v in asdict(extras).items() if k != "form" or v},
         "seed": seed,
         "data": data.made_by,
         "size": list(data.train.size),

@@ -14,7 +14,8 @@ import numpy as np
 from jaxreid.data import Split
 from jaxreid.stages import arms, cycle, distances, domains, generate, publish, reid
 from jaxreid.stages.domains import Domains
-from jaxreid.stages.sets import SOURCE, TARGET, Generated, Translators
+from jaxreid.stages.recipes import LOSSES
+from jaxreid.stages.sets import SOURCE, TARGET, Generated, Sets, Translators
 from jaxreid.training import Every
 from jaxreid.training.workdir import fingerprint
 
@@ -41,11 +42,13 @@ def begin(config: Mapping[str, Any], workdir: Path) -> Crossing:
     """Prepares both sets and refuses what cannot be trained; see ``configs.common.crossing``."""
     settings, options = reid.Settings(**config["reid"]), config["crossing"]
     sets = domains.Settings(**config["data"])
+    _require(options)
     distances.require(options["features"], options["lpips"], (sets.height, sets.width))
     common = {"seed": config["seed"], "every": Every(**config["every"])}
     data = domains.prepare(workdir, sets, seed=config["seed"])
-    reid.require(settings, domains.crossed(data), options["parts"])
-    return Crossing(workdir, config, data, settings, common)
+    run = Crossing(workdir, config, data, settings, common)
+    reid.require(settings, crossed(run), options["parts"])
+    return run
 
 
 def translate(run: Crossing, settings: cycle.Settings, method: cycle.Method) -> Translators:
@@ -99,7 +102,7 @@ def conclude(
         rivals["oracle"] = generate.to_target(run.workdir / "truth", real, run.data.truth)
     trained = [first, train(run, "jitter", settings=replace(run.reid, jitter=options["jitter"]))]
     trained += [*own, *(train(run, arm, learned) for arm, learned in rivals.items())]
-    test = domains.crossed(run.data)
+    test = crossed(run)
     views = {"": 0} | ({"lmp": options["parts"]} if options["parts"] else {})
     found = [
         arms.score(each, test, view, parts=parts)
@@ -130,9 +133,30 @@ def train(
     settings: reid.Settings | None = None,
     **further: Any,
 ) -> arms.Trained:
-    """The network of one arm, taught by the source or by a generated set; see ``arms.train``."""
-    data = domains.crossed(run.data, learned)
-    return arms.train(run.workdir, data, name, settings or run.reid, **run.common, **further)
+    """The network of one arm, taught by the source or by a generated set; see ``arms.train``.
+
+    All arms share the recipe of the config: what is lowered and how the network is tested. Norms
+    are frozen where weights are given, since those of a random start have seen nothing.
+    """
+    options, settings = run.config["crossing"], settings or run.reid
+    frozen = options["frozen_norms"] and bool(settings.pretrained)
+    form = {"mirror": options["mirror"], "frozen_norms": frozen}
+    extras = reid.Extras(form=tuple((name, True) for name, on in form.items() if on))
+    given = {"loss": LOSSES[options["recipe"]], "extras": extras, **run.common, **further}
+    return arms.train(run.workdir, crossed(run, learned), name, settings, **given)
+
+
+def crossed(run: Crossing, learned: Generated | None = None) -> Sets:
+    """What a re-ID network is trained and tested on, in the size that it sees."""
+    found = domains.crossed(run.data, learned)
+    splits = {name: sized(run, getattr(found, name)) for name in ("train", "query", "gallery")}
+    return found._replace(**splits)
+
+
+def sized(run: Crossing, split: Split) -> Split:
+    """A split in the size that re-ID networks see."""
+    height, width = run.config["crossing"]["size"]
+    return split.resized((height, width)) if height else split
 
 
 def paster(run: Crossing) -> Translators:
@@ -157,3 +181,15 @@ def guides(run: Crossing, count: int, number: int = 0) -> np.ndarray:
     further = (number,) if number else ()
     rng = np.random.default_rng((run.config["seed"], 2, *further))
     return rng.integers(len(run.data.target.train), size=count)
+
+
+def _require(options: Mapping[str, Any]) -> None:
+    if options["recipe"] not in LOSSES:
+        known = ", ".join(LOSSES)
+        raise ValueError(f"crossing.recipe is {options['recipe']!r}; choose one of {known}")
+    height, width = options["size"]
+    if bool(height) != bool(width) or min(height, width) < 0:
+        raise ValueError(
+            f"crossing.size is {(height, width)}: choose (height, width) of the images that re-ID "
+            "networks see, or (0, 0) for data.height and data.width"
+        )

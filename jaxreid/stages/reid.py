@@ -95,10 +95,12 @@ class Extras:
             ``g / len(companions)`` of the steps are done. Without, generated images are a stream of
             their own that runs on over epochs.
         classes: logits beyond the identities.
+        form: further fields of ``nets.reid.ReID``, such as ``mirror``.
     """
 
     companions: tuple[tuple[int, ...], ...] = ()
     classes: int = 0
+    form: tuple[tuple[str, Any], ...] = ()
 
 
 PLAIN = Extras()
@@ -159,7 +161,7 @@ def train(
     steps = plan.steps_per_epoch * settings.epochs
     classes = len(np.unique(real.pids)) + extras.classes
     render = joined.render if joined else None
-    net, tx, step = program(settings, classes, plan.steps_per_epoch, loss, render)
+    net, tx, step = program(settings, classes, plan.steps_per_epoch, loss, render, extras.form)
     sources: dict[str, tuple[Split, Callable[[int], np.ndarray]]]
     sources = {"": (_loaded(real, settings), plan)}
     if generated is not None:

@@ -123,9 +123,13 @@ def program(
     steps_per_epoch: int,
     loss: ReidLoss,
     render: Render | None = None,
+    form: tuple[tuple[str, Any], ...] = (),
 ):
-    """Network, optimisers and ``step(state, batch)``; equal arguments share one program."""
-    net = build(settings, classes)
+    """Network, optimisers and ``step(state, batch)``; equal arguments share one program.
+
+    ``form`` are further fields of ``ReID``.
+    """
+    net = build(settings, classes).clone(**dict(form))
     tx = {"reid": optimiser(settings, steps_per_epoch)}
     return net, tx, alternate([phase(net, loss, settings, steps_per_epoch, render)], tx)
 

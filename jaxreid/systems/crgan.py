@@ -73,7 +73,7 @@ def from_disk(run: crossing.Crossing, parts: Sequence[Generated]) -> arms.Traine
 def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     """Both sets, C_id, generator, renderings, arms with and without LMP, report."""
     options, settings = config["crgan"], Settings(**config["renderer"])
-    _require(options)
+    _require(options, config["crossing"])
     started = crossing.begin(config, workdir)
     domains.require_masks(started.data)
     rendering.require(settings, started.data)
@@ -90,7 +90,7 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     return crossing.conclude(started, [arm], {"crgan": first})
 
 
-def _require(options: Mapping[str, Any]) -> None:
+def _require(options: Mapping[str, Any], crossed: Mapping[str, Any]) -> None:
     if options["deploy"] not in DEPLOYMENTS:
         raise ValueError(f"crgan.deploy is {options['deploy']!r}; choose one of {DEPLOYMENTS}")
     if not 0 <= options["real_source_ratio"] < 1:
@@ -102,6 +102,11 @@ def _require(options: Mapping[str, Any]) -> None:
         raise ValueError(
             "crgan.real_source_ratio is for crgan.deploy=on_the_fly; from disk only renderings are "
             "read: make it 0"
+        )
+    if options["deploy"] == "on_the_fly" and any(crossed["size"]):
+        raise ValueError(
+            f"crossing.size is {tuple(crossed['size'])}, but on the fly the re-ID network sees "
+            "what the generator renders: make it (0, 0), or say crgan.deploy=disk"
         )
     if options["pairs_per_image"] < 1:
         raise ValueError(f"crgan.pairs_per_image is {options['pairs_per_image']}; choose 1 or more")
