@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from configs import common
-from jaxreid.stages import cycle, cycle_turns, dcgan, domains, reid, sets, star, unity
+from jaxreid.stages import cycle, cycle_turns, dcgan, domains, reid, sets, star, tracklets, unity
 from jaxreid.training import Every
 
 ROOT = Path(__file__).parents[1]
@@ -23,6 +23,7 @@ BLOCKS = {
     "dcgan": dcgan.Settings,
     "stargan": star.Settings,
     "unitygan": unity.Settings,
+    "tracklets": tracklets.Settings,
     "every": Every,
 }
 
@@ -30,6 +31,7 @@ BLOCKS = {
 BESIDE = {  # other readers of a block
     "gan": ["stages/cycle.py"],
     "reid": ["stages/reid.py"],
+    "tracklets": ["stages/tracklets.py"],
     "unitygan": ["stages/unity.py"],
 }
 
