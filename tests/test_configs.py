@@ -162,6 +162,17 @@ def test_unitystyle_paper_settings_are_those_of_the_specification():
     assert values(net, "batch generated_batch epochs head") == (64, 64, 50, "fc1024")
 
 
+def test_taudl_paper_settings_are_those_of_the_released_scripts():
+    _, config = load("taudl", "paper")
+    given, net = config["tracklets"], config["reid"]
+    assert values(given, "embedding tracklets images epochs") == (2048, 96, 4, 200)
+    assert values(given, "rate weight_decay constant_epochs fall_epochs") == (3.5e-4, 5e-4, 100, 50)
+    assert values(given, "association sigma reduction") == (0.7, 2.0, "mean")
+    assert values(given, "neighbours include_self per_camera_norm") == (0, False, False)
+    assert values(net, "depth stem last_stride") == (50, "imagenet", 2)
+    assert config["taudl"] == {"start": "none"}
+
+
 @pytest.mark.parametrize(("name", "total"), [("table2", 64), ("world", None)])
 def test_a_row_of_lsros_table_has_generated_images_in_proportion(name, total):
     module, config = load("lsro", "paper" if total else "demo")
