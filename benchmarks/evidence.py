@@ -117,7 +117,7 @@ def _code(workdir: Path) -> list[str]:
 
 def _kept(results: dict[str, Any]) -> dict[str, Any]:
     environment = results["environment"]
-    kept = {key: results[key] for key in ("settings", "arms", "quality") if key in results}
+    kept = {key: results[key] for key in ("settings", "arms", "quality", "notes") if key in results}
     return kept | {"device": environment["device"], "jax": environment["jax"]}
 
 

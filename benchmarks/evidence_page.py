@@ -68,7 +68,8 @@ def _section(folder: Path) -> str:
     arms = sorted(names, key=place)
     table = markdown.table([COLUMNS, *(_row(arm, runs) for arm in arms)])
     quality = _quality([run["quality"] for run in runs if "quality" in run])
-    parts = [f"## {folder.name}", table, quality, _origin(runs, seeds)]
+    notes = "\n".join(f"`{arm}`: {note}." for arm, note in runs[0].get("notes", {}).items())
+    parts = [f"## {folder.name}", table, notes, quality, _origin(runs, seeds)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -144,6 +144,35 @@ def ide_plus(config: ConfigDict) -> None:
     config.update({"crossing": crossing, "reid": net})
 
 
+def tracklets(scale: str) -> ConfigDict:
+    """Tracklet association (TAUDL) on the target, as the released scripts have it."""
+    block = ConfigDict(
+        {
+            "embedding": 2048,
+            "tracklets": 96,
+            "images": 4,
+            "epochs": 200,
+            "rate": 3.5e-4,
+            "weight_decay": 5e-4,
+            "constant_epochs": 100,
+            "fall_epochs": 50,
+            "association": 0.7,
+            "reduction": "mean",
+            "sigma": 2.0,
+            "neighbours": 0,
+            "include_self": False,
+            "per_camera_norm": False,
+        }
+    )
+    if scale == "demo":
+        block.update({"embedding": 128, "tracklets": 24, "epochs": 30})
+        block.update({"constant_epochs": 20, "fall_epochs": 10})
+    if scale == "tiny":
+        block.update({"embedding": 16, "tracklets": 6, "images": 2, "epochs": 2})
+        block.update({"constant_epochs": 0, "fall_epochs": 1})
+    return block
+
+
 def cyclegan(scale: str) -> ConfigDict:
     """One translator per pair of cameras, as CamStyle's images were made."""
     block = ConfigDict(

@@ -69,17 +69,20 @@ def run(
     """
     workdir.probe(directory)
     workdir.share(directory)
-    found = {}
+    found, notes = {}, {}
     for row, config in rows.items():
         print(f"\nrow {row}")
         run_row(config, directory / row)
-        found[row] = json.loads((directory / row / "results.json").read_text())["arms"]
+        left = json.loads((directory / row / "results.json").read_text())
+        found[row], notes = left["arms"], notes | left.get("notes", {})
     arms = lines(found)
     done = {"arms": arms, "settings": settings, "environment": results.environment()}
     results.write_results(directory / "sweep.json", done)
-    text = markdown.table(results.cells(arms)) + "\n"
+    said = [f"{arm}: {note}" for arm, note in notes.items()]
+    text = "\n\n".join([markdown.table(results.cells(arms)), *said]) + "\n"
     write_atomically(directory / "sweep.md", text.encode())
-    print(f"\n{results.table(arms)}\n\ntable: {directory / 'sweep.md'}", flush=True)
+    print("\n".join(["", results.table(arms), *said]))
+    print(f"\ntable: {directory / 'sweep.md'}", flush=True)
 
 
 def lines(found: Mapping[str, results.Arms]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from jaxreid.stages import (
     rendering_turns,
     sets,
     star,
+    tracklets,
     unity,
 )
 from jaxreid.training import Every
@@ -34,6 +35,7 @@ BLOCKS = {
     "stargan": star.Settings,
     "unitygan": unity.Settings,
     "renderer": rendering_turns.Settings,
+    "tracklets": tracklets.Settings,
     "every": Every,
 }
 
@@ -41,6 +43,7 @@ BLOCKS = {
 BESIDE = {  # other readers of a block
     "gan": ["stages/cycle.py"],
     "reid": ["stages/reid.py"],
+    "tracklets": ["stages/tracklets.py"],
     "unitygan": ["stages/unity.py"],
     "renderer": ["stages/rendering.py"],
 }
@@ -170,6 +173,17 @@ def test_unitystyle_paper_settings_are_those_of_the_specification():
     assert values(gan, "beta update_every rate batch") == (0.99, 200, 2e-4, 8)
     assert values(gan, "epochs decay_epochs") == (30, 20)
     assert values(net, "batch generated_batch epochs head") == (64, 64, 50, "fc1024")
+
+
+def test_taudl_paper_settings_are_those_of_the_released_scripts():
+    _, config = load("taudl", "paper")
+    given, net = config["tracklets"], config["reid"]
+    assert values(given, "embedding tracklets images epochs") == (2048, 96, 4, 200)
+    assert values(given, "rate weight_decay constant_epochs fall_epochs") == (3.5e-4, 5e-4, 100, 50)
+    assert values(given, "association sigma reduction") == (0.7, 2.0, "mean")
+    assert values(given, "neighbours include_self per_camera_norm") == (0, False, False)
+    assert values(net, "depth stem last_stride") == (50, "imagenet", 2)
+    assert config["taudl"] == {"start": "none"}
 
 
 @pytest.mark.parametrize(("name", "total"), [("table2", 64), ("world", None)])

@@ -27,7 +27,7 @@ def test_intervals_in_the_readme_stand_in_the_evidence():
     assert quoted and set(quoted) <= set(interval.findall((ROOT / "EVIDENCE.md").read_text()))
 
 
-def store(folder, seed, arms, **settings):
+def store(folder, seed, arms, notes=None, **settings):
     folder.mkdir(parents=True, exist_ok=True)
     run = {
         "command": f"python launch.py --config.seed={seed} --workdir=runs/x/seed_{seed}",
@@ -37,7 +37,7 @@ def store(folder, seed, arms, **settings):
         "settings": {"seed": seed, "data": {"world": {"seed": seed}}, "gan": {"rate": 0.1}}
         | settings,
         "arms": {arm: {"rank-1": score, "mAP": score} for arm, score in arms.items()},
-    }
+    } | ({"notes": notes} if notes else {})
     (folder / f"seed_{seed}.json").write_text(json.dumps(run))
 
 
@@ -70,6 +70,11 @@ def test_what_judges_said_stands_in_a_table_of_its_own(tmp_path):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"quality": quality}))
     assert "| images | style | identity |" in page(tmp_path)
     assert "| own | 60.0 (14.1) | 40.0 (0.0) |" in page(tmp_path)
+
+
+def test_what_has_to_be_said_of_an_arm_stands_below_the_table(tmp_path):
+    store(tmp_path / "x", 0, {"own": 0.2, "baseline": 0.1}, notes={"own": "knows names"})
+    assert "20.0 |  |  |  |  |\n\n`own`: knows names.\n\n`python" in page(tmp_path)
 
 
 def test_one_seed_has_no_interval_and_other_settings_are_refused(tmp_path):
@@ -107,6 +112,7 @@ def launches(monkeypatch):
             "settings": evidence.settings(options, seed),
             "environment": {"device": "cpu", "jax": "0.10", "numpy": "2"},
             "quality": {"camstyle": {"style": 0.5}},
+            "notes": {"camstyle": "said"},
             "camera_pairs": {},
         }
         (workdir / "results.json").write_text(json.dumps(results))
@@ -148,6 +154,7 @@ def test_a_run_is_stored_once_with_its_origin(tmp_path, monkeypatch, launches):
     assert stored == {
         "arms": {"baseline": {"rank-1": 0.5, "mAP": 0.4}},
         "quality": {"camstyle": {"style": 0.5}},
+        "notes": {"camstyle": "said"},
         "code": ["abc with local changes", "old", "older"],
         "device": "cpu",
         "jax": "0.10",

@@ -83,3 +83,14 @@ def test_the_table_is_left_on_disk(tmp_path, capsys):
     left = json.loads((tmp_path / "sweep.json").read_text())
     assert left["arms"]["own (low)"] == {"mAP": 0.25} and left["settings"] == {"seed": 0}
     assert (tmp_path / "shared.json").exists() and "own (high)" in capsys.readouterr().out
+
+
+def test_what_has_to_be_said_of_an_arm_stands_below_the_table(tmp_path, capsys):
+    def run_row(config, directory):
+        directory.mkdir(exist_ok=True)
+        left = {"arms": {"own": {"mAP": 0.5}}, "notes": {"own": "knows names"}}
+        (directory / "results.json").write_text(json.dumps(left))
+
+    sweep.run(tmp_path, sweep.configs(ConfigDict(CONFIG), {"a": {}, "b": {}}), run_row, {})
+    assert (tmp_path / "sweep.md").read_text().endswith("| own (b) | 50.0 |\n\nown: knows names\n")
+    assert "own: knows names" in capsys.readouterr().out

@@ -189,6 +189,31 @@ class BNNeck(nn.Module):
         return _embedding(logits, pooled, unit(x))
 
 
+class Hidden(nn.Module):
+    """Linear, BN, ReLU: this x is the metric and the test embedding, and one layer classifies it.
+
+    TAUDL (Li, Zhu, Gong, ECCV 2018) as in its code, where a layer per camera names the tracklets of
+    that camera. Here one layer has the units of all of them, and a loss looks at a camera's alone.
+
+    Attributes:
+        classes: units of the classifier K.
+        width: units of x.
+        dtype: type of the computation.
+    """
+
+    classes: int
+    width: int = 2048
+    dtype: Dtype | None = None
+
+    @nn.compact
+    def __call__(self, maps: jax.Array, train: bool = False) -> Embedding:
+        """Returns logits [B,K] and x [B,width] twice, not normalised."""
+        x = dense(self.width, kaiming_fan_out(), "feat", average(maps), dtype=self.dtype)
+        x = nn.relu(batch_norm(train, "feat_bn", self.dtype)(x))
+        logits = dense(self.classes, normal(0.001), "classifier", x, dtype=self.dtype)
+        return _embedding(logits, x, x)
+
+
 HEADS = {  # each is called with the number of identities
     "direct": Direct,
     "direct_lsro": partial(Direct, dropout=0.75, initializer=matconvnet()),

@@ -4,7 +4,7 @@ The source's training images in the target's style, a re-ID network trained on t
 the target; beside it direct transfer, colour jitter, cut-and-paste and the oracle.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,11 +71,19 @@ def steps(run: Crossing, settings: cycle.Settings) -> int:
     return cycle.length(settings, domains.styles(run.data), [(SOURCE, TARGET)], min)
 
 
-def finish(run: Crossing, translators: Translators) -> dict[str, Any]:
-    """Generated set and arm of a translator, all other arms, the report; see ``conclude``."""
+def finish(
+    run: Crossing,
+    translators: Translators,
+    second: Callable[[arms.Trained], arms.Trained] | None = None,
+) -> dict[str, Any]:
+    """Generated set and arm of a translator, all other arms, the report; see ``conclude``.
+
+    ``second`` makes a further arm that begins where the translator's own ends.
+    """
     name = run.config["system"]
     made = generate.to_target(run.workdir / "generated", run.data.source.train, translators)
-    return conclude(run, [train(run, name, made)], {name: made})
+    first = train(run, name, made)
+    return conclude(run, [first, *([second(first)] if second else [])], {name: made})
 
 
 def conclude(
@@ -105,7 +113,7 @@ def conclude(
     test = crossed(run)
     views = {"": 0} | ({"lmp": options["parts"]} if options["parts"] else {})
     found = [
-        arms.score(each, test, view, parts=parts)
+        arms.score(each, test, view, each.protocol, parts)
         for each in trained
         for view, parts in views.items()
     ]
@@ -117,7 +125,9 @@ def conclude(
         seed=run.config["seed"],
     )
     shown = made.get(run.config["system"])
-    return publish.publish(run.workdir, run.config, test, found, shown, distances=apart)
+    notes = {each.name: each.note for each in trained if each.note}
+    also = {"distances": apart, "notes": notes}
+    return publish.publish(run.workdir, run.config, test, found, shown, **also)
 
 
 def direct(run: Crossing) -> arms.Trained:

@@ -47,13 +47,16 @@ class Domains(NamedTuple):
         target: all training images show person -1, since nothing may read their identities; query
             and gallery are the test.
         truth: for two worlds, the world as translator between their styles, else None.
-        made_by: fingerprint of all this.
+        made_by: fingerprint of source and target.
+        tracklets: int64 ``[n]``, see ``tracklets``; for ``stages.tracklets`` alone. Whoever reads
+            them learns with per-camera identities of the target and has to say so.
     """
 
     source: Sets
     target: Sets
     truth: Translators | None
     made_by: str
+    tracklets: np.ndarray = np.empty(0, np.int64)
 
 
 def prepare(workdir: Path, settings: Settings, *, seed: int) -> Domains:
@@ -62,7 +65,8 @@ def prepare(workdir: Path, settings: Settings, *, seed: int) -> Domains:
     Args:
         workdir: of the run.
         settings: see ``Settings``.
-        seed: of the cameras of the target by which the world, as translator, sees people.
+        seed: of the cameras of the target by which the world, as translator, sees people, and of
+            the numbers of tracklets.
 
     Raises:
         ValueError: both are the same set, or what ``sets.prepare`` refuses.
@@ -82,7 +86,35 @@ def prepare(workdir: Path, settings: Settings, *, seed: int) -> Domains:
         roots = [sets.pictures(workdir / name) for name in NAMES]
         seen_by = partial(_seen_by, *roots, np.unique(unknown.cameras), seed)
         truth = Translators({(SOURCE, TARGET): seen_by}, fingerprint({"of": made_by, "seed": seed}))
-    return Domains(source, target._replace(train=unknown), truth, made_by)
+    labels = tracklets(target.train, seed)
+    return Domains(source, target._replace(train=unknown), truth, made_by, labels)
+
+
+def tracklets(split: Split, seed: int) -> np.ndarray:
+    """Which images of one camera show one person; nothing about other cameras.
+
+    Cameras number their people by themselves, from 0 and in an order of their own that is drawn, so
+    that the numbers of two cameras have nothing to do with each other, nor with identities.
+
+    On image sets this is what the code of TAUDL calls tracklets: identities within a camera, which
+    somebody has to annotate. In the synthetic world, where a person passes a camera once, they are
+    the uninterrupted runs of frames that a perfect tracker of that camera alone would report.
+
+    Args:
+        split: labelled images; those of person -1 are in no tracklet.
+        seed: of the orders.
+
+    Returns:
+        int64 ``[n]``, -1 for images in no tracklet.
+    """
+    labels = np.full(len(split), -1)
+    for camera in np.unique(split.cameras):
+        rows = np.flatnonzero((split.cameras == camera) & (split.pids >= 0))
+        _, first, own = np.unique(split.pids[rows], return_index=True, return_inverse=True)
+        appeared = np.argsort(np.argsort(first))  # by first image, whatever the person's number
+        order = np.random.default_rng((seed, 3, camera + 1)).permutation(len(first))
+        labels[rows] = order[appeared[own]]
+    return labels
 
 
 def require_masks(domains: Domains) -> None:

@@ -25,6 +25,7 @@ def publish(
     generated: Generated | None = None,
     quality: Mapping[str, Mapping[str, float]] | None = None,
     distances: Mapping[str, Mapping[str, float]] | None = None,
+    notes: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Writes the results of a run and prints their table.
 
@@ -37,6 +38,7 @@ def publish(
         generated: the system's generated set, for its sheet of pictures.
         quality: scores of generated images by set, from ``judge.quality``.
         distances: of sets of images by set, from ``distances.measure``.
+        notes: what has to be said beside the scores of an arm, by arm.
 
     Returns:
         What ``results.json`` holds: equal runs give equal files.
@@ -54,10 +56,12 @@ def publish(
     }
     found |= {"quality": quality} if quality else {}
     found |= {"distances": distances} if distances else {}
+    found |= {"notes": dict(notes)} if notes else {}
+    said = [f"{arm}: {note}" for arm, note in (notes or {}).items()]
     results.write_results(workdir / "results.json", found)
     report = html.Report(
         title=f"jaxreid: {config['system']} {_where(config['data'])}",
-        summary=_summary(config, data),
+        summary="\n\n".join([_summary(config, data), *said]),
         command=shlex.join(["python", *sys.argv]),
         arms=scores,
         system=shown.name,
@@ -76,7 +80,8 @@ def publish(
         print(f"\n{results.quality_table(quality)}", flush=True)
     if distances:
         print(f"\n{results.distance_table(distances)}", flush=True)
-    print(f"\n{results.table(scores)}\n\nreport: {workdir / 'report.html'}", flush=True)
+    print("\n".join(["", results.table(scores), *said]), flush=True)
+    print(f"\nreport: {workdir / 'report.html'}", flush=True)
     return found
 
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from jaxreid import losses
 from jaxreid.nets.sianet import SiaNet
-from jaxreid.stages import crossing, cycle
+from jaxreid.stages import crossing, cycle, tracklets
 from jaxreid.stages.cycle import Method, Seen
 from jaxreid.training import Aux, Phase
 
@@ -76,7 +76,10 @@ def rates(settings: cycle.Settings, steps_per_epoch: int):
 
 
 def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
-    """Both sets, translator, generated set, arms with and without LMP, report."""
+    """Both sets, translator, generated set, arms with and without LMP, SPGAN + TAUDL, report."""
+    options = dict(config["spgan"])
     started, gan = crossing.begin(config, workdir), cycle.Settings(**config["gan"])
-    made = method(config["spgan"], crossing.steps(started, gan))
-    return crossing.finish(started, crossing.translate(started, gan, made))
+    second = tracklets.second(started, config["tracklets"]) if options["taudl"] else None
+    del options["taudl"]  # the translator does not depend on it
+    made = method(options, crossing.steps(started, gan))
+    return crossing.finish(started, crossing.translate(started, gan, made), second)
