@@ -39,6 +39,7 @@ __all__ = [
     "embed",
     "identity_loss",
     "initial",
+    "loaded",
     "optimiser",
     "program",
     "require",
@@ -161,10 +162,10 @@ def train(
     render = joined.render if joined else None
     net, tx, step = program(settings, classes, plan.steps_per_epoch, loss, render)
     sources: dict[str, tuple[Split, Callable[[int], np.ndarray]]]
-    sources = {"": (_loaded(real, settings), plan)}
+    sources = {"": (loaded(real, settings), plan)}
     if generated is not None:
         draw = _beside(plan, real, generated, settings, extras.companions, steps, seed)
-        sources["generated_"] = _loaded(generated, settings), draw
+        sources["generated_"] = loaded(generated, settings), draw
     people = np.unique(real.pids)
 
     def batch(step: int) -> dict[str, np.ndarray]:
@@ -251,7 +252,8 @@ def require_generated(settings: Settings) -> None:
         )
 
 
-def _loaded(split: Split, settings: Settings) -> Split:
+def loaded(split: Split, settings: Settings) -> Split:
+    """The split at the size that ``settings.crop`` asks for, as the real images are loaded."""
     if settings.crop != "larger":
         return split
     return split.resized((split.size[0] + 2 * settings.pad, split.size[1] + 2 * settings.pad))
