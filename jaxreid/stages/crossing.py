@@ -76,7 +76,10 @@ def finish(run: Crossing, translators: Translators) -> dict[str, Any]:
 
 
 def conclude(
-    run: Crossing, own: Sequence[arms.Trained], made: Mapping[str, Generated] | None = None
+    run: Crossing,
+    own: Sequence[arms.Trained],
+    made: Mapping[str, Generated] | None = None,
+    of_target: Generated | None = None,
 ) -> dict[str, Any]:
     """The arms of a system beside those that all are compared with; the report.
 
@@ -86,7 +89,8 @@ def conclude(
     Args:
         run: see ``begin``.
         own: networks of the system.
-        made: its generated sets by arm.
+        made: its generated sets by arm, made from the source.
+        of_target: a set generated from the target's training images, for the report alone.
 
     Returns:
         What ``results.json`` holds.
@@ -114,7 +118,10 @@ def conclude(
         seed=run.config["seed"],
     )
     shown = made.get(run.config["system"])
-    return publish.publish(run.workdir, run.config, test, found, shown, distances=apart)
+    given = {"generated": shown, "distances": apart}
+    if of_target:
+        given |= {"generated": of_target, "of": run.data.target.train}
+    return publish.publish(run.workdir, run.config, test, found, **given)
 
 
 def direct(run: Crossing) -> arms.Trained:

@@ -134,6 +134,7 @@ def train(
     extras: Extras = PLAIN,
     joined: Joined | None = None,
     start: Callable[[], Model] | None = None,
+    slow: tuple[str, ...] = (),
 ) -> Model:
     """Trains a re-ID network.
 
@@ -151,6 +152,7 @@ def train(
         extras: see ``Extras``.
         joined: see ``Joined``.
         start: a model of the same backbone, whose backbone this one begins with.
+        slow: layers of the head that learn at the backbone's rate.
 
     Raises:
         ValueError: a real image has no companion among the first group of styles, or
@@ -160,7 +162,7 @@ def train(
     steps = plan.steps_per_epoch * settings.epochs
     classes = len(np.unique(real.pids)) + extras.classes
     render = joined.render if joined else None
-    net, tx, step = program(settings, classes, plan.steps_per_epoch, loss, render)
+    net, tx, step = program(settings, classes, plan.steps_per_epoch, loss, render, slow)
     sources: dict[str, tuple[Split, Callable[[int], np.ndarray]]]
     sources = {"": (loaded(real, settings), plan)}
     if generated is not None:

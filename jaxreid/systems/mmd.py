@@ -1,8 +1,9 @@
 """IDE + MMD: people learned in the source, features that have one distribution in both domains.
 
-What Lin, Li, Li, Kot, "Multi-task Mid-level Feature Alignment Network for Unsupervised Cross-Dataset
-Person Re-Identification" (MMFA), BMVC 2018, comes to without its attributes: the identity loss on
-the source, and the maximum mean discrepancy between the pooled features of both domains.
+What Lin, Li, Li, Kot, "Multi-task Mid-level Feature Alignment Network for Unsupervised
+Cross-Dataset Person Re-Identification" (MMFA), BMVC 2018, comes to without its attributes: the
+identity loss on the source, and the maximum mean discrepancy between pooled features of both
+domains.
 """
 
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from jaxreid.training.workdir import fingerprint
 
 
 def aligned_loss(forward, stats, batch, key, *, weight: float, bandwidths: tuple[float, ...]):
-    """Cross-entropy of the source plus ``weight`` times MMD^2 of f of the source and f of the target.
+    """Cross-entropy of the source + ``weight`` * MMD^2 between f of the source and of the target.
 
     Both domains go through the network in one call: apart, each would be normalised by statistics
     of its own, which hides from MMD the shift that the test, with one set of them, will meet.
@@ -62,8 +63,8 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
 def _require(options: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     if not options["bandwidths"] or min(options["bandwidths"]) <= 0:
         raise ValueError(
-            f"mmd.bandwidths is {options['bandwidths']}: name one or more numbers above 0, in units "
-            "of the median distance"
+            f"mmd.bandwidths is {options['bandwidths']}: name one or more numbers above 0, in "
+            "units of the median distance"
         )
     if options["weight"] < 0:
         raise ValueError(f"mmd.weight is {options['weight']}: below 0 it drives the domains apart")
