@@ -68,7 +68,11 @@ def test_labels_name_the_source_s_camera_first_and_none_by_zeros():
 
 def by_hand(nets):
     """The networks as plain functions of images and camera numbers; None is no camera."""
-    judges = {"A": Discriminator(2, 2, 1), "B": Discriminator(3, 2, 1)}
+    generate = jax.jit(Generator(2, 1, 1).apply)
+    judges = {
+        "A": jax.jit(Discriminator(2, 2, 1).apply),
+        "B": jax.jit(Discriminator(3, 2, 1).apply),
+    }
 
     def translate(name, images, source, target):
         planes = [
@@ -76,10 +80,10 @@ def by_hand(nets):
             for numbers, k in zip((source, target), CAMERAS, strict=True)
         ]
         label = jnp.asarray(np.concatenate(planes, 1), jnp.float32)
-        return Generator(2, 1, 1).apply({"params": nets[name].params}, images, label)
+        return generate({"params": nets[name].params}, images, label)
 
     def judge(side, images, cameras):
-        scores, logits = judges[side].apply({"params": nets[f"D{side}"].params}, images)
+        scores, logits = judges[side]({"params": nets[f"D{side}"].params}, images)
         logs = np.asarray(jax.nn.log_softmax(logits))
         return np.asarray(scores), -np.mean(logs[np.arange(2), np.asarray(cameras)])
 
@@ -182,7 +186,7 @@ def test_each_image_goes_to_a_camera_of_its_own_whatever_the_batch(trained):
         label = np.concatenate([np.eye(2)[np.repeat([0, 1], 3)], np.eye(3)[cameras]], 1)
         images = augment.to_float(jnp.asarray(split.images(rows)))
         variables = {"params": state.nets["G"].params}
-        expected = Generator(2, 1, 1).apply(variables, images, jnp.asarray(label))
+        expected = jax.jit(Generator(2, 1, 1).apply)(variables, images, jnp.asarray(label))
         near = np.abs(np.asarray(augment.to_uint8(expected), int) - made).max() <= 1
         assert near == (cameras is numbers)
     assert [path.name for path in (directory / "samples").iterdir()] == ["step_000003.png"]
