@@ -26,6 +26,7 @@ from jaxreid.losses.classification import (
     lsro_labels,
     smooth_labels,
 )
+from jaxreid.losses.discrepancy import mmd
 from jaxreid.losses.metric import (
     center,
     contrastive,
@@ -70,6 +71,7 @@ __all__ = [
     "mine_pairs",
     "minimax_discriminator",
     "minimax_generator",
+    "mmd",
     "ms_ssim",
     "nonsaturating_discriminator",
     "nonsaturating_generator",

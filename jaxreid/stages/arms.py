@@ -79,6 +79,7 @@ def train(
     extras: reid.Extras = reid.PLAIN,
     joined: reid.Joined | None = None,
     start: Trained | None = None,
+    slow: tuple[str, ...] = (),
 ) -> Trained:
     """Trains the network of one arm below ``workdir``, once.
 
@@ -95,13 +96,14 @@ def train(
         extras: see ``reid.train``.
         joined: see ``reid.train``.
         start: the network whose backbone this one begins with.
+        slow: see ``reid.train``.
     """
     if generated is None:  # then this is not read, and systems that differ in it share the arm
         settings = replace(settings, generated_batch=0)
     directory = workdir / f"reid_{name}"
     fakes = generated.split if generated else None
     given = {"seed": seed, "every": every, "loss": loss, "generated": fakes, "extras": extras}
-    given |= {"joined": joined, "start": start.model if start else None}
+    given |= {"joined": joined, "start": start.model if start else None, "slow": slow}
     # Called again, a finished training only reads its last checkpoint.
     model = cache(partial(reid.train, directory, data.train, settings, **given))
     determined_by = {
@@ -116,6 +118,7 @@ def train(
     }
     determined_by |= {"joined": joined.made_by} if joined else {}
     determined_by |= {"start": start.made_by} if start else {}
+    determined_by |= {"slow": slow} if slow else {}
     made_by = run_once(directory, determined_by, model)
     return Trained(name, directory, model, settings.batch, made_by)
 

@@ -87,7 +87,10 @@ def finish(
 
 
 def conclude(
-    run: Crossing, own: Sequence[arms.Trained], made: Mapping[str, Generated] | None = None
+    run: Crossing,
+    own: Sequence[arms.Trained],
+    made: Mapping[str, Generated] | None = None,
+    of_target: Generated | None = None,
 ) -> dict[str, Any]:
     """The arms of a system beside those that all are compared with; the report.
 
@@ -97,7 +100,8 @@ def conclude(
     Args:
         run: see ``begin``.
         own: networks of the system.
-        made: its generated sets by arm.
+        made: its generated sets by arm, made from the source.
+        of_target: a set generated from the target's training images, for the report alone.
 
     Returns:
         What ``results.json`` holds.
@@ -126,8 +130,10 @@ def conclude(
     )
     shown = made.get(run.config["system"])
     notes = {each.name: each.note for each in trained if each.note}
-    also = {"distances": apart, "notes": notes}
-    return publish.publish(run.workdir, run.config, test, found, shown, **also)
+    given = {"generated": shown, "distances": apart, "notes": notes}
+    if of_target:
+        given |= {"generated": of_target, "of": run.data.target.train}
+    return publish.publish(run.workdir, run.config, test, found, **given)
 
 
 def direct(run: Crossing) -> arms.Trained:

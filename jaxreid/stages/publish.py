@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxreid.data import Split
 from jaxreid.evaluation import CameraPairs, camera_pairs, query_scores, top_ranked
 from jaxreid.report import charts, figures, html, results
 from jaxreid.stages.arms import Arm
@@ -26,6 +27,7 @@ def publish(
     quality: Mapping[str, Mapping[str, float]] | None = None,
     distances: Mapping[str, Mapping[str, float]] | None = None,
     notes: Mapping[str, str] | None = None,
+    of: Split | None = None,
 ) -> dict[str, Any]:
     """Writes the results of a run and prints their table.
 
@@ -39,6 +41,7 @@ def publish(
         quality: scores of generated images by set, from ``judge.quality``.
         distances: of sets of images by set, from ``distances.measure``.
         notes: what has to be said beside the scores of an arm, by arm.
+        of: what ``generated`` was made from, where this is not the training split of ``data``.
 
     Returns:
         What ``results.json`` holds: equal runs give equal files.
@@ -70,7 +73,7 @@ def publish(
         protocol=shown.scores.to_dict()["protocol"],
         curves=_curves(workdir),
         matrices=_matrices(pairs, shown.name),
-        figures=_pictures(shown, data, generated),
+        figures=_pictures(shown, data, generated, of or data.train),
         data=_counts(data),
         settings=dict(config),
         environment=found["environment"],
@@ -148,13 +151,13 @@ def _matrices(pairs: CameraPairs, arm: str) -> list[str]:
     ]
 
 
-def _pictures(arm: Arm, data: Sets, generated: Generated | None) -> list[html.Figure]:
+def _pictures(arm: Arm, data: Sets, generated: Generated | None, real: Split) -> list[html.Figure]:
     ranked = html.Figure(
         "Best, median and worst queries",
         f"Ranked by average precision of the arm {arm.name}; green frames are right.",
         _ranked(arm, data),
     )
-    return [sheet(data.train, generated), ranked] if generated else [ranked]
+    return [sheet(real, generated), ranked] if generated else [ranked]
 
 
 def _ranked(arm: Arm, data: Sets, count: int = 3, depth: int = 8) -> np.ndarray:

@@ -40,6 +40,7 @@ __all__ = [
     "embed",
     "identity_loss",
     "initial",
+    "loaded",
     "optimiser",
     "program",
     "require",
@@ -136,6 +137,7 @@ def train(
     extras: Extras = PLAIN,
     joined: Joined | None = None,
     start: Callable[[], Model] | None = None,
+    slow: tuple[str, ...] = (),
 ) -> Model:
     """Trains a re-ID network.
 
@@ -153,6 +155,7 @@ def train(
         extras: see ``Extras``.
         joined: see ``Joined``.
         start: a model of the same backbone, whose backbone this one begins with.
+        slow: layers of the head that learn at the backbone's rate.
 
     Raises:
         ValueError: a real image has no companion among the first group of styles, or
@@ -162,12 +165,13 @@ def train(
     steps = plan.steps_per_epoch * settings.epochs
     classes = len(np.unique(real.pids)) + extras.classes
     render = joined.render if joined else None
-    net, tx, step = program(settings, classes, plan.steps_per_epoch, loss, render, extras.form)
+    form = (extras.form, slow)
+    net, tx, step = program(settings, classes, plan.steps_per_epoch, loss, render, *form)
     sources: dict[str, tuple[Split, Callable[[int], np.ndarray]]]
-    sources = {"": (_loaded(real, settings), plan)}
+    sources = {"": (loaded(real, settings), plan)}
     if generated is not None:
         draw = _beside(plan, real, generated, settings, extras.companions, steps, seed)
-        sources["generated_"] = _loaded(generated, settings), draw
+        sources["generated_"] = loaded(generated, settings), draw
     people = np.unique(real.pids)
 
     def batch(step: int) -> dict[str, np.ndarray]:
@@ -254,7 +258,8 @@ def require_generated(settings: Settings) -> None:
         )
 
 
-def _loaded(split: Split, settings: Settings) -> Split:
+def loaded(split: Split, settings: Settings) -> Split:
+    """The split at the size that ``settings.crop`` asks for, as the real images are loaded."""
     if settings.crop != "larger":
         return split
     return split.resized((split.size[0] + 2 * settings.pad, split.size[1] + 2 * settings.pad))

@@ -124,13 +124,14 @@ def program(
     loss: ReidLoss,
     render: Render | None = None,
     form: tuple[tuple[str, Any], ...] = (),
+    slow: tuple[str, ...] = (),
 ):
     """Network, optimisers and ``step(state, batch)``; equal arguments share one program.
 
-    ``form`` are further fields of ``ReID``.
+    ``form`` are further fields of ``ReID``, ``slow`` layers of the head as ``optimiser`` has them.
     """
     net = build(settings, classes).clone(**dict(form))
-    tx = {"reid": optimiser(settings, steps_per_epoch)}
+    tx = {"reid": optimiser(settings, steps_per_epoch, slow)}
     return net, tx, alternate([phase(net, loss, settings, steps_per_epoch, render)], tx)
 
 
@@ -202,8 +203,13 @@ def augmented(key: jax.Array, images: jax.Array, settings: Settings) -> jax.Arra
     return x
 
 
-def optimiser(settings: Settings, steps_per_epoch: int) -> optax.GradientTransformation:
-    """SGD or Adam, the head at its own rate, both warmed up, x 0.1 every ``decay_every``."""
+def optimiser(
+    settings: Settings, steps_per_epoch: int, slow: tuple[str, ...] = ()
+) -> optax.GradientTransformation:
+    """SGD or Adam, the head at its own rate, both warmed up, x 0.1 every ``decay_every``.
+
+    Layers of the head that ``slow`` names learn at the backbone's rate.
+    """
 
     def descend(rate: float) -> optax.GradientTransformation:
         boundaries = range(settings.decay_every, settings.epochs, settings.decay_every)
@@ -228,8 +234,10 @@ def optimiser(settings: Settings, steps_per_epoch: int) -> optax.GradientTransfo
     }
 
     def part(params):
-        return {
-            name: jax.tree.map(lambda _, name=name: name, tree) for name, tree in params.items()
-        }
+        def named(path, _):
+            top, layer = (entry.key for entry in path[:2])
+            return "backbone" if top == "head" and layer in slow else top
+
+        return jax.tree_util.tree_map_with_path(named, params)
 
     return optax.partition(parts, part)

@@ -200,6 +200,7 @@ def train(
     seed: int,
     every: Every,
     chooser: choose.Chooser | None = None,
+    own: bool = False,
 ) -> Translators:
     """Trains one StarGAN on all training images, with their cameras as domains.
 
@@ -210,9 +211,10 @@ def train(
         seed: of initialisation, batches and augmentation.
         every: how often to log, save and sample.
         chooser: picks among ``settings.candidates`` checkpoints; None takes the last.
+        own: whether to render images in the style of their own camera, too, as HHL does.
 
     Returns:
-        Translators for every ordered pair of different cameras.
+        Translators for every ordered pair of different cameras, with ``own`` also of equal ones.
     """
     keep = choose.candidates(settings.steps, settings.candidates)
     training = partial(_train, directory, data.train, settings, seed, every, keep)
@@ -223,7 +225,7 @@ def train(
     def after(step: int) -> Translators:
         # Called again, a finished training only reads the checkpoint of this step.
         state = cache(partial(training, step))
-        between = _translators(state, _cameras(data.train), settings)
+        between = _translators(state, _cameras(data.train), settings, own)
         return Translators(between, fingerprint({"trained": trained, "step": step}))
 
     return choose.best(directory / "choice", {step: partial(after, step) for step in keep}, chooser)
@@ -268,7 +270,7 @@ def program(settings: Settings, size: tuple[int, int], domains: int):
 
 
 def _translators(
-    state: Callable[[], State], cameras: Sequence[int], settings: Settings
+    state: Callable[[], State], cameras: Sequence[int], settings: Settings, own: bool = False
 ) -> dict[tuple[int, int], Translate]:
     generator, _ = _networks(settings, len(cameras))
 
@@ -277,16 +279,17 @@ def _translators(
 
         def translate(split: Split, rows: np.ndarray) -> np.ndarray:
             params = state().nets["G"].params
-            return np.asarray(_apply(generator, params, split.images(rows), label))
+            return np.asarray(render(generator, params, split.images(rows), label))
 
         return translate
 
-    return {(a, b): translator(b) for a in cameras for b in cameras if a != b}
+    return {(a, b): translator(b) for a in cameras for b in cameras if own or a != b}
 
 
 @partial(jax.jit, static_argnums=0)
-def _apply(generator: Generator, params, images: jax.Array, label: jax.Array) -> jax.Array:
-    labels = jnp.broadcast_to(label, (len(images), len(label)))
+def render(generator: Generator, params, images: jax.Array, label: jax.Array) -> jax.Array:
+    """uint8 images translated to what ``label`` says: ``[K]`` for all of them, or ``[B, K]``."""
+    labels = jnp.broadcast_to(label, (len(images), label.shape[-1]))
     translated: Any = generator.apply({"params": params}, augment.to_float(images), labels)
     return augment.to_uint8(translated)
 

@@ -128,6 +128,31 @@ def contrastive(x, y, same, margin, numerics="clamped", where=None):
     return values
 
 
+def mmd(x, y, unit, estimate, where=None, other_where=None):
+    sets = [[r for r, _ in seen(z, z, w)] for z, w in ((x, where), (y, other_where))]
+    if not all(sets):
+        return 0.0
+    everyone = sets[0] + sets[1]
+    apart = [distance(a, b) for i, a in enumerate(everyone) for b in everyone[:i]]
+    scale = float(np.median(apart)) if unit == "median" else 1.0
+
+    def kernel(a, b):
+        square = sum((p - q) ** 2 for p, q in zip(a, b, strict=True))
+        return sum(exp(-square / (2 * (q * scale) ** 2)) for q in (0.5, 1.0, 2.0))
+
+    def within(rows):
+        pairs = [
+            (i, j)
+            for i in range(len(rows))
+            for j in range(len(rows))
+            if estimate == "biased" or i != j
+        ]
+        return sum(kernel(rows[i], rows[j]) for i, j in pairs) / max(1, len(pairs))
+
+    between = [kernel(a, b) for a in sets[0] for b in sets[1]]
+    return within(sets[0]) + within(sets[1]) - 2 * sum(between) / len(between)
+
+
 def spgan_contrastive(x, gx, y, fy, margin, pairs, role, numerics, where=None):
     def s(a, b):
         return contrastive(a, b, [True] * len(a), margin, numerics, where)

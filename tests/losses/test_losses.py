@@ -37,6 +37,7 @@ CALLS = {  # every public loss on floating arguments `a` and `b`
     "joint_cross_entropy": lambda a, b: losses.joint_cross_entropy(a, b, TARGETS),
     "domain_classification": lambda a, b: losses.domain_classification(a + b, IDS),
     "mean": lambda a, b: losses.mean(a, b**2),
+    "mmd": lambda a, b: losses.mmd(a, b**2),
     "scheduled_normalization": lambda a, b: losses.scheduled_normalization(
         a[:, 0] * b[:, 0], SCALE, update=True
     ),

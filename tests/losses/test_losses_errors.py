@@ -34,6 +34,10 @@ WRONG = {
     "role": (lambda: losses.spgan_contrastive(X, X, Y, Y, margin=1, role="g"), "'siamese'; 'g'"),
     "cross_modality": (lambda: losses.cross_modality(X, IDS, Y, IDS[:2], margin=1), r"\(2,\)"),
     "positives": (lambda: losses.cross_modality(X, IDS, Y, IDS, margin=1, positives="any"), "any"),
+    "mmd": (lambda: losses.mmd(X, Y[:, :2]), r"\(4, 3\), \(4, 2\)"),
+    "mmd takes": (lambda: losses.mmd(X, Y[0]), r"\[N,D\], not \(3,\)"),
+    "unit": (lambda: losses.mmd(X, Y, unit="mean"), "'median', 'one'; 'mean'"),
+    "estimate": (lambda: losses.mmd(X, Y, estimate="v"), "'unbiased'; 'v'"),
     "mine_pairs": (lambda: losses.mine_pairs(X, IDS, Y[0], IDS), r"\[N,D\], not \(3,\)"),
     "intra_modality": (
         lambda: losses.intra_modality(X, IDS, margin=1, pairs=(IDS, IDS[:2])),

@@ -123,6 +123,18 @@ def test_spgan(golden):
 
 
 @double
+def test_mmd(golden):
+    s, t = np.array([[0.0, 0], [1, 0]]), np.array([[0.0, 1], [2, 0]])
+    values = [
+        losses.mmd(s, t, bandwidths=(1.0,), unit="one"),
+        losses.mmd(s, t, bandwidths=(1.0,), unit="one", estimate="unbiased"),
+        losses.mmd(s, t, unit="one"),
+        losses.mmd(s, s[::-1]),
+    ]
+    golden("mmd", values, [0.4861698, -0.1695224, 1.5429159, 0], 7)
+
+
+@double
 def test_cross_modality_example_a(golden):
     v, t = _unit([[1, 0], [0, 1], [1, 1.2]]), _unit([[1, 0.2], [0.2, 1], [0.3, 1]])
     ids = np.arange(3)

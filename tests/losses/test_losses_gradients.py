@@ -59,6 +59,8 @@ DIFFERENTIABLE = {
     "joint_cross_entropy": (lambda a, b: losses.joint_cross_entropy(a, b, TARGETS), X, Y),
     "domain_classification": (lambda a: losses.domain_classification(a, IDS, where=WHERE), X),
     "mean": (losses.mean, X, Y**2),
+    "mmd": (lambda a, b: losses.mmd(a, b, unit="one", where=WHERE), X, Y),
+    "mmd, unbiased": (lambda a, b: losses.mmd(a, b, unit="one", estimate="unbiased"), X, Y),
     "gradient_penalty": (lambda a, b: losses.gradient_penalty(critic, a, b, KEY), X, Y),
     "feature_matching": (lambda a, b: losses.feature_matching([a, a**2], [b, b**2]), X, Y),
     "cycle": (losses.cycle, A, B),
@@ -163,6 +165,16 @@ def test_spgan_routes():
 
     assert slopes("tensorflow") == 0 and slopes("pytorch", "siamese") == 0
     assert slopes("paper") > 1 and slopes("pytorch") > 0.1
+
+
+@double
+def test_the_median_distance_is_a_constant():
+    both = jnp.concatenate([X, Y])
+    median = np.median(losses.pairwise_distance(both, both)[np.triu_indices(12, 1)])
+    scaled = tuple(q * median for q in (0.5, 1.0, 2.0))
+    found = jax.value_and_grad(losses.mmd, (0, 1))(X, Y)
+    expected = jax.value_and_grad(losses.mmd, (0, 1))(X, Y, bandwidths=scaled, unit="one")
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), found, expected)
 
 
 def test_masked_identity_receives_nothing_outside_the_mask():

@@ -31,6 +31,7 @@ def every(x, labels, where):
         ),
         "center": losses.center(x, labels, centers, where=where),
         "intra_modality": losses.intra_modality(x, labels, margin=1.0, where=where),
+        "mmd": losses.mmd(one[0], two[0], where=first, other_where=second)[None],
         "intra_modality, pairs": losses.intra_modality(*two, margin=1.0, pairs=pairs, where=first),
     }
     for negatives in ("real", "fake", "all"):
@@ -214,6 +215,7 @@ def test_empty_batches():
     for positives in ("hardest", "all"):
         sides = losses.cross_modality(*some, *empty, margin=1.0, positives=positives)
         assert sides[1].shape == (0,) and not sides[0].any()
+    assert losses.mmd(none, none) == losses.mmd(none, two) == 0
     for pair in losses.mine_pairs(*some, *empty):
         np.testing.assert_array_equal(pair, [-1, -1])
     assert not losses.intra_modality(

@@ -109,6 +109,18 @@ def test_mine_pairs_and_intra_modality(compare):
     compare(body)
 
 
+def test_mmd(compare):
+    def body(case):
+        wheres = {"where": case["where"], "other_where": case["other_where"]}
+        for unit in ("median", "one"):
+            for estimate in ("biased", "unbiased"):
+                result = jitted("mmd", unit=unit, estimate=estimate)(case["x"], case["y"], **wheres)
+                expected = oracle.mmd(case["x"], case["y"], unit, estimate, *wheres.values())
+                yield f"mmd, {unit!r}, {estimate!r}", result, expected
+
+    compare(body)
+
+
 def test_center(compare):
     def body(case):
         centers = case["rng"].normal(size=(4, 3)).astype(case["x"].dtype)
