@@ -16,6 +16,8 @@ background counts only outside the source person (``renderer.mask_mode``); the l
 non-saturating form; three judges that share nothing, of which C_id is the network of direct
 transfer; the schedule; that every training image is rendered (``crgan.real_source_ratio`` 0) and
 augmented afterwards. On the fly a rendering is never rounded to bytes; from disk it is.
+``crgan.taudl=True`` adds CR-GAN + TAUDL: tracklet association on the target (``configs/taudl.py``),
+beginning with the network that renderings taught.
 
 Sweeps: ``context`` (weight of the context loss), ``masks`` (where the background counts),
 ``deploy`` (on the fly, or from disk with one and with four renderings of every image), ``recipe``
@@ -48,6 +50,8 @@ SWEEPS: dict[str, dict[str, dict[str, Any]]] = {
 def get_config(scale: str = "demo") -> ConfigDict:
     """The config at a scale."""
     common.check(scale)
+    options = {"deploy": "on_the_fly", "real_source_ratio": 0.0, "pairs_per_image": 1}
+    options |= {"taudl": False}
     config = ConfigDict(
         {
             "system": "crgan",
@@ -56,7 +60,8 @@ def get_config(scale: str = "demo") -> ConfigDict:
             "data": common.domains(scale),
             "reid": common.reid(scale),
             "renderer": renderer(scale),
-            "crgan": {"deploy": "on_the_fly", "real_source_ratio": 0.0, "pairs_per_image": 1},
+            "crgan": options,
+            "tracklets": common.tracklets(scale),
             "crossing": common.crossing(scale),
         }
     )

@@ -19,7 +19,7 @@ import numpy as np
 from jaxreid.data import augment
 from jaxreid.data.joined import concatenate
 from jaxreid.nets.crgan import ContextGenerator
-from jaxreid.stages import arms, crossing, domains, generate, reid, rendering
+from jaxreid.stages import arms, crossing, domains, generate, reid, rendering, tracklets
 from jaxreid.stages.rendering_turns import Settings, generator_net
 from jaxreid.stages.sets import Generated
 from jaxreid.training.workdir import fingerprint
@@ -71,12 +71,13 @@ def from_disk(run: crossing.Crossing, parts: Sequence[Generated]) -> arms.Traine
 
 
 def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
-    """Both sets, C_id, generator, renderings, arms with and without LMP, report."""
+    """Both sets, C_id, generator, renderings, arms with and without LMP, CR-GAN + TAUDL, report."""
     options, settings = config["crgan"], Settings(**config["renderer"])
     _require(options, config["crossing"])
     started = crossing.begin(config, workdir)
     domains.require_masks(started.data)
     rendering.require(settings, started.data)
+    second = tracklets.second(started, config["tracklets"]) if options["taudl"] else None
     judge = crossing.direct(started)
     renderer = rendering.train(
         workdir / "translator", started.data, judge, settings, **started.common
@@ -87,7 +88,8 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     else:
         further = range(1, options["pairs_per_image"])
         arm = from_disk(started, [first, *(written(started, renderer, n) for n in further)])
-    return crossing.conclude(started, [arm], {"crgan": first})
+    own = [arm, second(arm)] if second else [arm]
+    return crossing.conclude(started, own, {"crgan": first})
 
 
 def _require(options: Mapping[str, Any], crossed: Mapping[str, Any]) -> None:
