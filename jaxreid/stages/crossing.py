@@ -93,7 +93,8 @@ def conclude(
     """
     options, made = run.config["crossing"], dict(made or {})
     real, first, rivals = run.data.source.train, direct(run), {}
-    if real.foreground:
+    # Under masks of ones nothing of the target would be seen: that is direct transfer.
+    if real.foreground and run.config["data"]["source"]["masks"] != "ones":
         rivals["cut_and_paste"] = generate.to_target(run.workdir / "pasted", real, paster(run))
     if run.data.truth is not None:
         rivals["oracle"] = generate.to_target(run.workdir / "truth", real, run.data.truth)

@@ -200,6 +200,11 @@ def test_official_folders_with_masks_are_read_as_the_worlds_are(finished, tmp_pa
     bare = domains.prepare(tmp_path / "bare", domains.Settings(32, 16, **blocks), seed=0)
     with pytest.raises(ValueError, match="source training pictures have no foreground masks"):
         domains.require_masks(bare)
+    equal = {name: block | {"masks": "centre_ellipse"} for name, block in blocks.items()}
+    made_up = domains.prepare(tmp_path / "bare", domains.Settings(32, 16, **equal), seed=0)
+    domains.require_masks(made_up)
+    assert made_up.source.train.masks(rows[:2]).mean() / 255 == pytest.approx(np.pi / 4, abs=0.02)
+    assert made_up.made_by not in (bare.made_by, both.made_by)
     with pytest.raises(ValueError, match="data.source and data.target are the same set"):
         same = domains.Settings(32, 16, blocks["source"], blocks["source"])
         domains.prepare(tmp_path / "same", same, seed=0)
@@ -237,6 +242,7 @@ def test_target_identities_are_read_by_nothing_that_is_trained(tmp_path, monkeyp
         ("reid.batch=700", "reid.batch is 700"),
         ("crossing.features=nothing", "no feature network 'nothing'"),
         ("crossing.lpips=nothing", "LPIPS has no trunk 'nothing'"),
+        ("data.source.masks=elsewhere", "the world takes root, ones, centre_ellipse or nothing"),
     ],
 )
 def test_settings_that_cannot_be_trained_stop_before_training(tmp_path, option, message):
