@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxreid import data
 from jaxreid.data import Split, world
+from jaxreid.data.layouts import announce
 from jaxreid.data.masks import MADE_UP
 from jaxreid.training import run_once
 from jaxreid.training.workdir import fingerprint
@@ -140,6 +141,7 @@ def prepare(workdir: Path, settings: Settings, name: str = "data") -> Sets:
         write = partial(world.write, world.Spec(**fields), root, masks=bool(masks))
         source = run_once(root.parent, {"world": fields, **chosen}, write)
     else:
+        announce(settings.name)  # in every run, also where the records are there already
         source = _listing(settings.name, root, masks)
     records = workdir / "records"
     made_by = run_once(
