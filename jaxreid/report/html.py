@@ -222,7 +222,10 @@ def _distances(distances: Arms) -> str:
         "Distances. fd, kd (or fid, kid): Frechet and kernel distance to the target's training "
         "images by the features that the name tells; floor: one half of the target against the "
         "other. lpips/source_target: between random images; source_generated: between an image and "
-        "its translation; oracle: between a translation and the truth. Lower is nearer."
+        "its translation; generated_spread: between translations of one image; oracle: between a "
+        "translation and the truth. Lower is nearer. precision: share of the set within the k-th "
+        "neighbours of target images, recall the reverse (Kynkaanniemi et al. 2019); higher is "
+        "better, and only sets of one size compare."
     )
     return markup.table(caption, head, rows, "scores")
 

@@ -76,7 +76,10 @@ def finish(run: Crossing, translators: Translators) -> dict[str, Any]:
 
 
 def conclude(
-    run: Crossing, own: Sequence[arms.Trained], made: Mapping[str, Generated] | None = None
+    run: Crossing,
+    own: Sequence[arms.Trained],
+    made: Mapping[str, Generated] | None = None,
+    outputs: Mapping[str, distances.Outputs] | None = None,
 ) -> dict[str, Any]:
     """The arms of a system beside those that all are compared with; the report.
 
@@ -87,6 +90,7 @@ def conclude(
         run: see ``begin``.
         own: networks of the system.
         made: its generated sets by arm.
+        outputs: of those with many outputs per source, the way to draw more; see ``distances``.
 
     Returns:
         What ``results.json`` holds.
@@ -113,6 +117,7 @@ def conclude(
         features=options["features"],
         trunk=options["lpips"],
         seed=run.config["seed"],
+        outputs=outputs,
     )
     shown = made.get(run.config["system"])
     return publish.publish(run.workdir, run.config, test, found, shown, distances=apart)

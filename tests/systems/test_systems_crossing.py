@@ -156,7 +156,7 @@ def test_a_system_goes_from_two_cities_to_report(finished):
         np.testing.assert_array_equal(fakes.pids, source.pids)
 
 
-def test_distances_are_between_the_sets_that_they_name(finished, tmp_path):
+def test_distances_are_between_the_sets_that_they_name(finished, tmp_path, monkeypatch):
     _, workdir, _ = finished
     trains = [data.load(workdir / d / "records" / "tfds", (32, 16))["train"] for d in domains.NAMES]
     source, target = (sets.Sets(train, train, train, None, d) for d, train in enumerate(trains))
@@ -180,6 +180,19 @@ def test_distances_are_between_the_sets_that_they_name(finished, tmp_path):
     assert found["oracle"][key] == pytest.approx(apart(fakes, trains[1]), rel=1e-4)
     assert found["oracle"][key] < found["source"][key]
     assert found.keys() == {"source", "oracle", "floor"}
+    for share in ("precision/random_conv", "recall/random_conv"):
+        assert all(0 <= values[share] <= 1 for values in found.values())
+    assert found["oracle"]["recall/random_conv"] > 0
+
+    # A generator whose k-th output is brighter by k: two of ten differ by 11/3 on average.
+    def brighter(rows, k):
+        return np.full((len(rows), 32, 16, 3), 100 + k, np.uint8)
+
+    monkeypatch.setattr(quality, "lpips", lambda trunk: lambda x, y: abs(x - y).mean((1, 2, 3)))
+    options |= {"trunk": "alexnet", "outputs": {"oracle": brighter}}
+    found = distances.measure(tmp_path / "spread", both, made, baseline, **options)
+    assert found["oracle"]["lpips/generated_spread"] == pytest.approx(11 / 3 / 127.5, rel=1e-4)
+    assert "lpips/generated_spread" not in found["source"]
 
 
 def test_official_folders_with_masks_are_read_as_the_worlds_are(finished, tmp_path):
