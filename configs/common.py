@@ -64,7 +64,8 @@ def crossing(scale: str) -> ConfigDict:
     the run's own baseline; ``lpips`` the trunk of LPIPS, if any. Other networks need weights.
     """
     parts = {"demo": 4, "tiny": 2, "paper": 8}[scale]
-    return ConfigDict({"parts": parts, "jitter": 0.2, "features": "reid", "lpips": ""})
+    measures = {"features": "reid", "lpips": "", "judge": False}
+    return ConfigDict({"parts": parts, "jitter": 0.2} | measures)
 
 
 def reid(scale: str) -> ConfigDict:

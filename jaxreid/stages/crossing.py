@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxreid.data import Split
-from jaxreid.stages import arms, cycle, distances, domains, generate, publish, reid
+from jaxreid.stages import arms, cycle, distances, domain_judge, domains, generate, publish, reid
 from jaxreid.stages.domains import Domains
 from jaxreid.stages.sets import SOURCE, TARGET, Generated, Translators
 from jaxreid.training import Every
@@ -45,6 +45,8 @@ def begin(config: Mapping[str, Any], workdir: Path) -> Crossing:
     common = {"seed": config["seed"], "every": Every(**config["every"])}
     data = domains.prepare(workdir, sets, seed=config["seed"])
     reid.require(settings, domains.crossed(data), options["parts"])
+    if options["judge"]:
+        domain_judge.require(settings, data, seed=config["seed"])
     return Crossing(workdir, config, data, settings, common)
 
 
@@ -112,15 +114,16 @@ def conclude(
         for view, parts in views.items()
     ]
     apart = distances.measure(
-        run.workdir / "distances",
+        run.workdir / "measures",
         *(run.data, made | rivals, first),
         features=options["features"],
         trunk=options["lpips"],
         seed=run.config["seed"],
         outputs=outputs,
     )
-    shown = made.get(run.config["system"])
-    return publish.publish(run.workdir, run.config, test, found, shown, distances=apart)
+    shown, judged = made.get(run.config["system"]), made | rivals
+    quality = _judged(run, judged) if options["judge"] and judged else None
+    return publish.publish(run.workdir, run.config, test, found, shown, quality, apart)
 
 
 def direct(run: Crossing) -> arms.Trained:
@@ -139,6 +142,12 @@ def train(
     """The network of one arm, taught by the source or by a generated set; see ``arms.train``."""
     data = domains.crossed(run.data, learned)
     return arms.train(run.workdir, data, name, settings or run.reid, **run.common, **further)
+
+
+def _judged(run: Crossing, made: Mapping[str, Generated]) -> dict[str, dict[str, float]]:
+    """What judges who know neither the people nor any generated image say of these sets."""
+    judges = domain_judge.judge(run.workdir / "judges", run.data, run.reid, **run.common)
+    return domain_judge.quality(run.workdir / "quality", judges, made)
 
 
 def paster(run: Crossing) -> Translators:

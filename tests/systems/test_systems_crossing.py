@@ -21,6 +21,7 @@ from jaxreid.stages.cycle import Seen
 from jaxreid.systems import ptgan, spgan
 
 SYSTEMS = ("ptgan", "spgan")
+OPTIONS = {"ptgan": ["--config.crossing.judge=True"], "spgan": []}
 SIZE = (16, 16)
 GAN = cycle.Settings(**common.cyclegan("tiny").to_dict() | {"batch": 2})
 SPGAN = {"weight": 2.0, "margin": 2.0, "pairs": "pytorch", "width": 4, "blocks": 2}
@@ -128,7 +129,7 @@ def test_generators_feel_m_and_m_turns_alone():
 @pytest.fixture(scope="module", params=SYSTEMS)
 def finished(request, tmp_path_factory):
     workdir = tmp_path_factory.mktemp(request.param)
-    return request.param, workdir, tiny.launch(request.param, workdir)
+    return request.param, workdir, tiny.launch(request.param, workdir, *OPTIONS[request.param])
 
 
 def test_a_system_goes_from_two_cities_to_report(finished):
@@ -143,10 +144,12 @@ def test_a_system_goes_from_two_cities_to_report(finished):
     assert sorted(results["arms"]) == sorted(arms)
     sets_of_images = {"source", "floor", name, "cut_and_paste", "oracle"}
     assert results["distances"].keys() == sets_of_images
-    assert results["distances"]["oracle"].keys() == {
-        "fd/reid_baseline_test",
-        "kd/reid_baseline_test",
-    }
+    measures = ("fd", "kd", "precision", "recall")
+    assert results["distances"]["oracle"].keys() == {f"{m}/reid_baseline_test" for m in measures}
+    rows = {"real", "untranslated", name, "cut_and_paste", "oracle"} if OPTIONS[name] else set()
+    assert results.get("quality", {}).keys() == rows
+    for row in rows - {"real"}:
+        assert results["quality"][row].keys() == {"recognised", "target_style"}
     assert "in the target&#x27;s style" in (workdir / "report.html").read_text()
     assert list((workdir / "translator").glob("*/samples/*.png"))
     source = data.load(workdir / "source" / "records" / "tfds", (32, 16))["train"]
@@ -224,7 +227,7 @@ def test_official_folders_with_masks_are_read_as_the_worlds_are(finished, tmp_pa
 
 
 def test_a_finished_run_is_not_done_again(finished):
-    tiny.check_idle(*finished[:2])
+    tiny.check_idle(*finished[:2], *OPTIONS[finished[0]])
 
 
 def test_target_identities_are_read_by_nothing_that_is_trained(tmp_path, monkeypatch):
@@ -255,10 +258,11 @@ def test_target_identities_are_read_by_nothing_that_is_trained(tmp_path, monkeyp
         ("reid.batch=700", "reid.batch is 700"),
         ("crossing.features=nothing", "no feature network 'nothing'"),
         ("crossing.lpips=nothing", "LPIPS has no trunk 'nothing'"),
+        ("data.source.world.train_identities=2", "20% of the training people are held out"),
         ("data.source.masks=elsewhere", "the world takes root, ones, centre_ellipse or nothing"),
     ],
 )
 def test_settings_that_cannot_be_trained_stop_before_training(tmp_path, option, message):
-    done = tiny.launch("ptgan", tmp_path, f"--config.{option}")
+    done = tiny.launch("ptgan", tmp_path, f"--config.{option}", *OPTIONS["ptgan"])
     assert done.returncode == 1 and message in done.stderr, done.stderr
     assert "steps/s" not in done.stdout
