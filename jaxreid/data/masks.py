@@ -82,10 +82,10 @@ def how_to_make(masks: Path | str = "ROOT/masks") -> str:
     """One sentence for error messages."""
     return (
         f"Write masks as PNG (8-bit grey, 255 on the person, of the picture's size) to {masks}, "
-        "under the picture's relative path: 'python -m jaxreid.stages.masks ROOT' finds the people "
-        "on photographs, 'python -m jaxreid.data world DIR --masks' writes the synthetic world "
-        f"with its own. A run may also say {' or '.join(MADE_UP)} in the place of the folder, and "
-        "nothing if its method reads no masks."
+        f"under the picture's relative path: 'python -m jaxreid.stages.masks ROOT --masks {masks}' "
+        "finds the people on photographs, 'python -m jaxreid.data world DIR --masks' writes the "
+        f"synthetic world with its own. In a config, masks may also be {' or '.join(MADE_UP)}, or "
+        "empty where the method reads none."
     )
 
 

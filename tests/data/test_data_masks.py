@@ -65,7 +65,7 @@ def test_masks_may_lie_elsewhere_and_are_for_those_who_ask(masked, tmp_path):
     plain = load(tmp_path / "plain", SIZE)["train"]
     np.testing.assert_array_equal(plain.images(np.arange(4)), train.images(np.arange(4)))
     said = r"The 4 source pictures have no foreground masks, the first is '0002_c1s1.*masks=FOLDER"
-    said += r".*python -m jaxreid.stages.masks ROOT.*ones or centre_ellipse"
+    said += r".*python -m jaxreid.stages.masks ROOT --masks ROOT/masks.*ones or centre_ellipse"
     with pytest.raises(ValueError, match=said):
         require_masks("source", plain)
     with pytest.raises(ValueError, match="no foreground masks"):
