@@ -90,9 +90,9 @@ def settings(options: argparse.Namespace, seed: int) -> dict[str, Any]:
 def overrides(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     """What a run changes in its config: the seeds, and judges wherever the system knows them."""
     config = import_module(f"configs.{options.system}").get_config(options.scale)
-    judged = "judge" in config.get(options.system, {}) and not options.sweep
-    changed = {"seed": seed, **_world_seeds(config.data, seed)}
-    return changed | ({f"{options.system}.judge": True} if judged else {})
+    blocks = [] if options.sweep else [options.system, "crossing"]
+    judged = {f"{name}.judge": True for name in blocks if "judge" in config.get(name, {})}
+    return {"seed": seed, **_world_seeds(config.data, seed)} | judged
 
 
 def _world_seeds(data: Mapping[str, Any], seed: int) -> dict[str, int]:

@@ -35,10 +35,12 @@ The second table of a system asks networks that never saw a generated image abou
 training people, in percent. *identity*: mAP of translated images that search real ones of the
 target camera. *recognised*: mAP of them searching real ones of their own camera (of all others,
 where the images were given one common style). *style*: how often a network that names cameras names
-the target. *source_camera*: how often it still names the source, where styles became one.
-*between_cameras*, *within_cameras*: standard deviation of mean colours, of the cameras and of the
-images of one camera; the first should fall and the second stay. The row
-`untranslated` is the source images as they are, `real` the accuracy on real images.
+the target. *target_style*, between two sets: how often a network that tells the sets apart takes
+them for the target's; *recognised* is then of them searching the source's other cameras.
+*source_camera*: how often it still names the source, where styles became one. *between_cameras*,
+*within_cameras*: standard deviation of mean colours, of the cameras and of the images of one
+camera; the first should fall and the second stay. The row `untranslated` is the source images as
+they are, `real` the accuracy on real images (of the target).
 """
 COLUMNS = (
     *("arm", "seeds", "rank-1", "mAP", "mAP less baseline"),

@@ -82,6 +82,7 @@ def crossing(scale: str) -> ConfigDict:
     parts = {"demo": 4, "tiny": 2, "paper": 8}[scale]
     block = ConfigDict({"parts": parts, "jitter": 0.2, "features": "reid", "lpips": ""})
     block.update({"recipe": "ide", "size": (0, 0), "frozen_norms": False, "mirror": False})
+    block.update({"judge": False})
     return block
 
 

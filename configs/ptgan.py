@@ -5,7 +5,9 @@ Re-Identification", CVPR 2018.
 Command: ``python launch.py --config=configs/ptgan.py``, and for the published settings
 ``python launch.py --config=configs/ptgan.py:paper --config.data.source.root=Market-1501-v15.09.15
 --config.data.target.root=MSMT17_V2``, with masks of the persons as PNGs in the folder ``masks`` of
-each set, or elsewhere: ``--config.data.source.masks=...`` (``jaxreid/data/masks.py``).
+each set, or elsewhere: ``--config.data.source.masks=...`` (``jaxreid/data/masks.py``). ``python -m
+jaxreid.stages.masks ROOT`` makes them; the paper's were PSPNet's, which no package carries. Without
+any, ``masks=centre_ellipse`` gives every picture one, and ``ones`` holds whole pictures in place.
 Published, rank-1 / mAP, with GoogLeNet: Market-1501 to MSMT17 10.2 / 2.9; to DukeMTMC-reID rank-1
 27.4, back 38.6. Give ImageNet weights by ``--config.reid.pretrained=...``.
 

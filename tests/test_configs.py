@@ -68,6 +68,13 @@ def test_every_scale_loads_into_the_settings_it_is_made_for(name, scale):
         assert word in module.__doc__
 
 
+@pytest.mark.parametrize("name,scale", list(itertools.product(NAMES, common.SCALES)))
+def test_no_default_reads_the_withdrawn_set(name, scale):
+    block = load(name, scale)[1]["data"]
+    read = [block[d]["name"] for d in domains.NAMES] if "source" in block else [block["name"]]
+    assert read and "dukemtmc_reid" not in read
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_an_unknown_scale_is_refused_by_name(name):
     with pytest.raises(ValueError, match="no scale 'dmeo'.*demo, tiny, paper"):

@@ -164,6 +164,18 @@ def test_a_run_is_stored_once_with_its_origin(tmp_path, monkeypatch, launches):
     assert (tmp_path / "runs/shared.json").exists()
 
 
+@pytest.mark.parametrize("system", ["ptgan", "camstyle", "ide"])
+def test_judges_are_asked_wherever_a_system_knows_them(system):
+    def options(sweep):
+        return SimpleNamespace(system=system, scale="demo", sweep=sweep)
+
+    block = {"ptgan": "crossing", "camstyle": "camstyle", "ide": None}[system]
+    judged = {f"{block}.judge": True} if block else {}
+    found = evidence.overrides(options(""), 3)
+    assert {key: value for key, value in found.items() if "judge" in key} == judged
+    assert not any("judge" in key for key in evidence.overrides(options("person"), 3))
+
+
 def test_a_stored_run_of_other_settings_is_run_again(tmp_path, monkeypatch, launches):
     store(tmp_path / "kept/camstyle", 1, {"baseline": 0.9})
     arguments = ["evidence", "--scale=tiny", "--seeds=1", f"--store={tmp_path / 'kept'}"]

@@ -9,7 +9,7 @@ from jaxreid.data.record import Record, generated
 from jaxreid.data.records import write_generated
 from jaxreid.data.sampling import Plan, companions, pk, prefetch, shuffled, stream, unpaired
 from jaxreid.data.scanning import Entry, scan
-from jaxreid.data.splits import Split, held_out, load, prepare, require_masks
+from jaxreid.data.splits import Split, held_out, load, prepare, require_masks, with_masks
 
 __all__ = [
     "LAYOUTS",
@@ -30,5 +30,6 @@ __all__ = [
     "shuffled",
     "stream",
     "unpaired",
+    "with_masks",
     "write_generated",
 ]

@@ -5,6 +5,7 @@ One reader (``scan``) serves every row of ``LAYOUTS``; a new set of the kind is 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 JUNK = -1  # pid of pictures that no protocol counts; they stay in the gallery and are masked there
 
@@ -133,9 +134,10 @@ _DUKE = Layout(
         "gallery": Counts(1_110, 17_661, (2704, 2798, 828, 1139, 1209, 3308, 1255, 4420)),
     },
     notice=(
-        "DukeMTMC-reID was withdrawn in 2019: it was filmed and published against the approved "
-        "study protocol. Its use is discouraged; keep its CC BY-NC-SA 4.0 attribution, and the "
-        "word DukeMTMC in the name of anything derived from it."
+        "DukeMTMC-reID was withdrawn by its authors in 2019: it was filmed and published against "
+        "the approved study protocol. Its use is discouraged: prefer another set, and pass on "
+        "neither its pictures nor any generated from them. Keep its CC BY-NC-SA 4.0 attribution, "
+        "and the word DukeMTMC in the name of anything derived from it."
     ),
 )
 
@@ -207,6 +209,13 @@ LAYOUTS: Mapping[str, Layout] = {
     )
 }
 """Every layout by name. MSMT17 trains on list_train and list_val; ``_noval`` on list_train only."""
+
+
+@cache
+def announce(name: str) -> None:
+    """Says the terms and warnings of a layout, once per process: whoever uses a set reads them."""
+    if find(name).notice:
+        print(f"note: {find(name).notice}", flush=True)
 
 
 def find(name: str) -> Layout:

@@ -3,6 +3,8 @@
 The mask of ``ROOT/bounding_box_train/NAME.jpg`` is ``MASKS/bounding_box_train/NAME.png``, 8-bit
 grey, as large as its picture, 255 on the person and 0 off it; ``MASKS`` is ``ROOT/masks`` or any
 other folder. Only the last suffix is replaced: the mask of ``NAME.jpg.jpg`` is ``NAME.jpg.png``.
+
+Where there are none, every picture of a set can be given the same mask (``MADE_UP``).
 """
 
 from collections.abc import Mapping
@@ -14,9 +16,11 @@ import numpy as np
 from PIL import Image
 
 from jaxreid.data.layouts import Layout
+from jaxreid.data.pictures import encode_mask
 from jaxreid.data.record import Record
 
 GREY = frozenset({"L", "1"})
+MADE_UP = ("ones", "centre_ellipse")  # everything is the person; the largest ellipse is
 Splits = Mapping[str, list[Record]]
 
 
@@ -56,12 +60,32 @@ def attach(layout: Layout, root: Path, splits: Splits, masks: Path) -> dict[str,
     return found
 
 
+def made_up(kind: str) -> bytes:
+    """An encoded mask for pictures of any size and any person.
+
+    ``ones``: all pixels count, so a masked loss becomes one over the whole picture.
+    ``centre_ellipse``: the largest ellipse that the picture holds, drawn 256 by 128 and shrunk with
+    its picture.
+
+    Raises:
+        ValueError: no such kind.
+    """
+    if kind not in MADE_UP:
+        raise ValueError(f"There are no masks {kind!r}: choose {' or '.join(MADE_UP)}.")
+    if kind == "ones":
+        return encode_mask(np.full((1, 1, 1), 255, np.uint8))
+    y, x = ((np.arange(n) + 0.5) * 2 / n - 1 for n in (256, 128))
+    return encode_mask(np.uint8(255) * (y[:, None, None] ** 2 + x[:, None] ** 2 <= 1))
+
+
 def how_to_make(masks: Path | str = "ROOT/masks") -> str:
     """One sentence for error messages."""
     return (
         f"Write masks as PNG (8-bit grey, 255 on the person, of the picture's size) to {masks}, "
-        "under the picture's relative path; 'python -m jaxreid.data world DIR --masks' writes "
-        "the synthetic world with its own."
+        f"under the picture's relative path: 'python -m jaxreid.stages.masks ROOT --masks {masks}' "
+        "finds the people on photographs, 'python -m jaxreid.data world DIR --masks' writes the "
+        f"synthetic world with its own. In a config, masks may also be {' or '.join(MADE_UP)}, or "
+        "empty where the method reads none."
     )
 
 

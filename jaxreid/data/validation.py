@@ -1,9 +1,8 @@
 """From an official folder to records: names, counts and pixels are proved before anything runs."""
 
-import logging
 from pathlib import Path
 
-from jaxreid.data.layouts import Layout, find
+from jaxreid.data.layouts import Layout, announce, find
 from jaxreid.data.masks import attach
 from jaxreid.data.pictures import Inspection, inspect
 from jaxreid.data.record import Record
@@ -30,8 +29,7 @@ def official_records(
             decoded, masks that are missing or unfit. All are listed in one message.
     """
     layout = find(name)
-    if layout.notice:
-        logging.getLogger(__name__).warning("%s", layout.notice)
+    announce(name)
     splits = scan(name, root)
     differences = differing(layout, splits)
     if differences and not allow_partial:

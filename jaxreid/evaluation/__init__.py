@@ -12,6 +12,7 @@ from jaxreid.evaluation.kernel import (
     kernel_distance,
     kernel_distance_over_subsets,
 )
+from jaxreid.evaluation.manifold import PrecisionRecall, precision_recall
 from jaxreid.evaluation.pairs import Estimate, chosen_rows, paired, random_pairs, spread
 from jaxreid.evaluation.protocol import MARKET, Embedded, Protocol
 from jaxreid.evaluation.quality import (
@@ -21,6 +22,7 @@ from jaxreid.evaluation.quality import (
     image_features,
     image_moments,
     kernel_between,
+    precision_recall_between,
 )
 from jaxreid.evaluation.ranking import evaluate, query_scores
 from jaxreid.evaluation.scores import QueryScores, Scores, average
@@ -34,6 +36,7 @@ __all__ = [
     "FeatureNet",
     "Moments",
     "OverSubsets",
+    "PrecisionRecall",
     "Protocol",
     "QueryScores",
     "Ranked",
@@ -52,6 +55,8 @@ __all__ = [
     "merge",
     "moments",
     "paired",
+    "precision_recall",
+    "precision_recall_between",
     "query_scores",
     "random_pairs",
     "spread",

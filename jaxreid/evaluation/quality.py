@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from jaxreid.evaluation.frechet import Moments, frechet_distance, merge, moments
 from jaxreid.evaluation.kernel import kernel_distance_over_subsets
+from jaxreid.evaluation.manifold import precision_recall
 
 FID_NET = ("inception_2015", "pool", 2048)
 
@@ -38,11 +39,11 @@ class FeatureNet(NamedTuple):
 
 
 class Distance(NamedTuple):
-    """A distance under its name.
+    """A distance, or another measure of two sets, under its name.
 
     Attributes:
-        key: name in files of metrics: ``fd/<net>_<layer>``, ``kd/...``; ``fid/<resize>``,
-            ``kid/<resize>`` for FID's network alone.
+        key: name in files of metrics: ``fd/<net>_<layer>``, ``kd/...``, ``precision/...``,
+            ``recall/...``; ``fid/<resize>``, ``kid/<resize>`` for FID's network alone.
         title: for people, with d and the numbers of images:
             ``FD(<net>.<layer>, d=<d>, N=<n1>/<n2>)``.
         value: the distance.
@@ -87,9 +88,24 @@ def kernel_between(
     return Distance(key, title, *kernel_distance_over_subsets(first, second, seed=seed))
 
 
+def precision_recall_between(
+    net: FeatureNet, generated: ArrayLike, real: ArrayLike, *, neighbours: int = 3
+) -> tuple[Distance, Distance]:
+    """`precision_recall` of features ``[N, d]`` of generated and of real images; larger is better.
+
+    The network and its layer are part of the names, FID's network or not.
+    """
+    found = precision_recall(generated, real, neighbours=neighbours)
+    sizes = len(np.asarray(generated)), len(np.asarray(real))
+    precision, recall = (
+        Distance(*_names(kind, net, *sizes), value) for kind, value in found._asdict().items()
+    )
+    return precision, recall
+
+
 def _names(kind: str, net: FeatureNet, first: int, second: int) -> tuple[str, str]:
     sizes = f"d={net.dim}, N={first}/{second}"
-    if (net.net, net.layer, net.dim) == FID_NET:
+    if (net.net, net.layer, net.dim) == FID_NET and kind in ("FD", "KD"):
         if not net.resize:
             raise ValueError("FID needs the name of the convention by which images are resized.")
         kind = kind[0] + "ID"

@@ -204,11 +204,13 @@ def _quality(quality: Arms) -> str:
     head, *rows = results.quality_cells(quality)
     caption = (
         "Do generated images keep the person and take the style? In percent, on training people "
-        "who were kept from two networks that judge: one names people, one cameras. Found: an "
-        "image looks for its person among real images of the target camera. Recognised: the "
-        "person is looked for where the image came from, without the image itself. Untranslated: "
-        "the same of the images that the others were made from; real: how often the camera of a "
-        "real image is named right."
+        "who were kept from two networks that judge: one names people, one cameras or sets. Found: "
+        "an image looks for its person among real images of the target camera. Recognised: the "
+        "person is looked for where the image came from, without the image itself (between sets: "
+        "in the other cameras of the source). Taken for the target's: share that the second "
+        "network takes for images of the target set. Untranslated: the same of the images that "
+        "the others were made from; real: how often the camera of a real image is named right, or "
+        "an image of the target taken for one."
     )
     return markup.table(caption, head, rows, "scores")
 
@@ -222,7 +224,10 @@ def _distances(distances: Arms) -> str:
         "Distances. fd, kd (or fid, kid): Frechet and kernel distance to the target's training "
         "images by the features that the name tells; floor: one half of the target against the "
         "other. lpips/source_target: between random images; source_generated: between an image and "
-        "its translation; oracle: between a translation and the truth. Lower is nearer."
+        "its translation; generated_spread: between translations of one image; oracle: between a "
+        "translation and the truth. Lower is nearer. precision: share of the set within the k-th "
+        "neighbours of target images, recall the reverse (Kynkaanniemi et al. 2019); higher is "
+        "better, and only sets of one size compare."
     )
     return markup.table(caption, head, rows, "scores")
 

@@ -35,6 +35,7 @@ QUALITY: Mapping[str, str] = {
     "identity": "found in the target camera, mAP",
     "recognised": "recognised, mAP",
     "style": "target camera's style",
+    "target_style": "taken for the target's",
     "source_camera": "source camera still named",
     "between_cameras": "mean colour, spread between cameras",
     "within_cameras": "within a camera",

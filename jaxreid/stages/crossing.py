@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxreid.data import Split
-from jaxreid.stages import arms, cycle, distances, domains, generate, publish, reid
+from jaxreid.stages import arms, cycle, distances, domain_judge, domains, generate, publish, reid
 from jaxreid.stages.domains import Domains
 from jaxreid.stages.recipes import LOSSES
 from jaxreid.stages.sets import SOURCE, TARGET, Generated, Sets, Translators
@@ -48,6 +48,8 @@ def begin(config: Mapping[str, Any], workdir: Path) -> Crossing:
     data = domains.prepare(workdir, sets, seed=config["seed"])
     run = Crossing(workdir, config, data, settings, common)
     reid.require(settings, crossed(run), options["parts"])
+    if options["judge"]:
+        domain_judge.require(settings, data, seed=config["seed"])
     return run
 
 
@@ -91,6 +93,7 @@ def conclude(
     own: Sequence[arms.Trained],
     made: Mapping[str, Generated] | None = None,
     of_target: Generated | None = None,
+    outputs: Mapping[str, distances.Outputs] | None = None,
 ) -> dict[str, Any]:
     """The arms of a system beside those that all are compared with; the report.
 
@@ -102,13 +105,15 @@ def conclude(
         own: networks of the system.
         made: its generated sets by arm, made from the source.
         of_target: a set generated from the target's training images, for the report alone.
+        outputs: of those with many outputs per source, the way to draw more; see ``distances``.
 
     Returns:
         What ``results.json`` holds.
     """
     options, made = run.config["crossing"], dict(made or {})
     real, first, rivals = run.data.source.train, direct(run), {}
-    if real.foreground:
+    # Under masks of ones nothing of the target would be seen: that is direct transfer.
+    if real.foreground and run.config["data"]["source"]["masks"] != "ones":
         rivals["cut_and_paste"] = generate.to_target(run.workdir / "pasted", real, paster(run))
     if run.data.truth is not None:
         rivals["oracle"] = generate.to_target(run.workdir / "truth", real, run.data.truth)
@@ -122,15 +127,17 @@ def conclude(
         for view, parts in views.items()
     ]
     apart = distances.measure(
-        run.workdir / "distances",
+        run.workdir / "measures",
         *(run.data, made | rivals, first),
         features=options["features"],
         trunk=options["lpips"],
         seed=run.config["seed"],
+        outputs=outputs,
     )
-    shown = made.get(run.config["system"])
+    shown, judged = made.get(run.config["system"]), made | rivals
+    quality = _judged(run, judged) if options["judge"] and judged else None
     notes = {each.name: each.note for each in trained if each.note}
-    given = {"generated": shown, "distances": apart, "notes": notes}
+    given = {"generated": shown, "quality": quality, "distances": apart, "notes": notes}
     if of_target:
         given |= {"generated": of_target, "of": run.data.target.train}
     return publish.publish(run.workdir, run.config, test, found, **given)
@@ -173,6 +180,12 @@ def sized(run: Crossing, split: Split) -> Split:
     """A split in the size that re-ID networks see."""
     height, width = run.config["crossing"]["size"]
     return split.resized((height, width)) if height else split
+
+
+def _judged(run: Crossing, made: Mapping[str, Generated]) -> dict[str, dict[str, float]]:
+    """What judges who know neither the people nor any generated image say of these sets."""
+    judges = domain_judge.judge(run.workdir / "judges", run.data, run.reid, **run.common)
+    return domain_judge.quality(run.workdir / "quality", judges, made)
 
 
 def paster(run: Crossing) -> Translators:

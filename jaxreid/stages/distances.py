@@ -1,7 +1,7 @@
 """How far generated sets are from the target, from their sources and from the truth."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from jaxreid.evaluation.quality import (
     frechet_between,
     image_features,
     kernel_between,
+    precision_recall_between,
 )
 from jaxreid.stages import quality
 from jaxreid.stages.arms import Trained
@@ -25,6 +26,11 @@ from jaxreid.training import run_once
 from jaxreid.training.workdir import write_json
 
 OWN = "reid"  # the run's own baseline in the place of a feature network
+GUIDES = 10  # outputs per source that the spread of a generator is taken over
+
+Outputs = Callable[[np.ndarray, int], np.ndarray]
+"""Rows ``[n]`` of the source's training images and a number k to the k-th of their outputs, uint8
+``[n, H, W, 3]``, the same for the same arguments: a generator that gives several for one source."""
 
 
 def require(features: str, trunk: str, size: tuple[int, int]) -> None:
@@ -50,6 +56,7 @@ def measure(
     features: str,
     trunk: str,
     seed: int,
+    outputs: Mapping[str, Outputs] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Distances of the source and of every generated set; worked out once.
 
@@ -64,18 +71,24 @@ def measure(
         features: ``reid``, or a name in ``quality.NAMES``.
         trunk: of LPIPS, ``alexnet`` or ``vgg16``; empty for none.
         seed: of random pairs and subsets.
+        outputs: by names of ``made``, further outputs of the generator: with LPIPS, their spread
+            over ``GUIDES`` of them is measured. A translator with one output has none to measure.
 
     Returns:
         By set, distances by key: see ``evaluation.quality.Distance`` and ``evaluation.pairs``.
     """
+    drawn = outputs or {}
 
     def make() -> None:
         size = data.source.train.size
         net = _own(baseline, size) if features == OWN else quality.feature_net(features)
         found = _between_sets(net, data, made, seed)
         if trunk:
-            for name, values in _between_pictures(quality.lpips(trunk), data, made, seed).items():
+            lpips = quality.lpips(trunk)
+            for name, values in _between_pictures(lpips, data, made, seed).items():
                 found[name] |= values
+            for name, draw in drawn.items():
+                found[name]["lpips/generated_spread"] = spread(lpips, data, draw, seed)
         write_json(directory / "distances.json", found)
 
     determined_by = {
@@ -84,8 +97,17 @@ def measure(
         "sets": {name: each.made_by for name, each in made.items()},
         "measures": [features, trunk, seed],
     }
+    determined_by |= {"spread": sorted(drawn)} if drawn and trunk else {}
     run_once(directory, determined_by, make)
     return json.loads((directory / "distances.json").read_text())
+
+
+def spread(
+    lpips: pairs.Measure, data: Domains, draw: Outputs, seed: int, guides: int = GUIDES
+) -> float:
+    """Mean LPIPS between outputs of one source image; see ``evaluation.pairs.spread``."""
+    rows = pairs.chosen_rows(len(data.source.train), seed=seed)
+    return pairs.spread(lpips, lambda at, k: _scaled(draw(at, k)), rows, guides).mean
 
 
 def _own(baseline: Trained, size: tuple[int, int]) -> FeatureNet:
@@ -113,7 +135,8 @@ def _between_sets(
     for name, (these, those) in compared.items():
         both = frechet_between(net, moments(these), moments(those))
         subsets = kernel_between(net, these, those, seed=seed)
-        found[name] = {both.key: both.value, subsets.key: subsets.value}
+        shares = precision_recall_between(net, these, those)
+        found[name] = {each.key: each.value for each in (both, subsets, *shares)}
     return found
 
 
@@ -141,4 +164,8 @@ def _features(net: FeatureNet, split: Split, batch: int = 64) -> np.ndarray:
 
 
 def _floats(split: Split) -> pairs.Images:
-    return lambda rows: split.images(rows).astype(np.float32) / 127.5 - 1
+    return lambda rows: _scaled(split.images(rows))
+
+
+def _scaled(images: np.ndarray) -> np.ndarray:
+    return images.astype(np.float32) / 127.5 - 1

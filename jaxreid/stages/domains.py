@@ -123,6 +123,36 @@ def require_masks(domains: Domains) -> None:
         data.require_masks(f"{name} training", split)
 
 
+def require_cameras(domains: Domains) -> None:
+    """Finds out before any training whether the target's training images have camera labels.
+
+    For methods that translate to the target's cameras (HHL, CR-GAN), not to the target as a whole.
+
+    Raises:
+        ValueError: an image whose camera is not known (-1), or a single camera; the message names
+            the field, what was expected, and where cameras come from.
+    """
+    train = domains.target.train
+    unknown, known = np.flatnonzero(train.cameras < 0), np.unique(train.cameras)
+    if len(unknown):
+        found = (
+            f"{len(unknown):,} of {len(train):,} have none ('camera' is -1), the first is "
+            f"{train.names[unknown[0]]!r}"
+        )
+    elif len(known) < 2:
+        found = (
+            f"all {len(train):,} are of camera {known[0] + 1}" if len(known) else "there is none"
+        )
+    else:
+        return
+    raise ValueError(
+        "data.target: this method translates to the cameras of the target, so that each of its "
+        f"training images needs the label 'camera', and two or more cameras; {found}. Official "
+        "layouts read it from the file names (c1, c2, ...): put the true camera there, or take a "
+        "method that needs none (ptgan, spgan)"
+    )
+
+
 def crossed(domains: Domains, learned: Generated | None = None) -> Sets:
     """What a re-ID network is trained and tested on: source or generated people, target test."""
     query, gallery = domains.target.query, domains.target.gallery

@@ -71,8 +71,13 @@ def require(settings: reid.Settings, data: Sets, *, seed: int) -> None:
     Raises:
         ValueError: too few people or images to hold some out.
     """
+    require_lessons(settings, lambda: _lessons(data, seed)[0])
+
+
+def require_lessons(settings: reid.Settings, lessons: Callable[[], Mapping[str, Sets]]) -> None:
+    """Raises ValueError where ``lessons`` cannot be made, or nobody can be taught them."""
     try:
-        for lesson in _lessons(data, seed)[0].values():
+        for lesson in lessons().values():
             reid.require(replace(settings, images_per_identity=0), lesson)
     except ValueError as error:
         raise ValueError(
@@ -93,13 +98,35 @@ def judge(
         seed: of the held-out people and of both trainings.
         every: how often to log and save.
     """
-    lessons, held = _lessons(data, seed)
+    return teach(directory, *_lessons(data, seed), settings, seed=seed, every=every)
+
+
+def teach(
+    directory: Path,
+    lessons: Mapping[str, Sets],
+    held: Split,
+    settings: reid.Settings,
+    *,
+    seed: int,
+    every: Every,
+) -> Judges:
+    """Trains two judges, once: one of people, one of styles.
+
+    Args:
+        directory: for checkpoints and metrics.
+        lessons: what each is taught as identities, by name, in this order.
+        held: images of people that neither has seen.
+        settings: of both networks.
+        seed: of both trainings.
+        every: how often to log and save.
+    """
     plain = replace(settings, images_per_identity=0)
     judges = [
         arms.train(directory, lesson, name, plain, seed=seed, every=every)
         for name, lesson in lessons.items()
     ]
-    look = partial(_look, judges, np.unique(lessons["camera"].train.pids))
+    _, styles = lessons.values()
+    look = partial(_look, judges, np.unique(styles.train.pids))
     made_by = fingerprint({"judges": [trained.made_by for trained in judges]})
     return Judges(held, look, cache(lambda: look(held.images, len(held))), made_by)
 
@@ -115,7 +142,7 @@ def score(judges: Judges, generated: Split, *, unified: bool = False) -> dict[st
     Returns:
         See ``camera_scores`` and ``unified_scores``; nothing for images of nobody.
     """
-    rows, sources = _of_held_people(judges.held, generated)
+    rows, sources = of_held_people(judges.held, generated)
     if not len(rows):
         return {}
     seen = judges.look(lambda picked: generated.images(rows[picked]), len(rows))
@@ -237,6 +264,13 @@ def unified_scores(real: Embedded, fake: Seen, sources: np.ndarray) -> dict[str,
     }
 
 
+def of_held_people(held: Split, generated: Split) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of ``generated`` that were made from images of ``held``, and the rows of these."""
+    at = {name: row for row, name in enumerate(held.names)}
+    rows = np.flatnonzero([source in at for source in generated.sources])
+    return rows, np.array([at[generated.sources[row]] for row in rows], np.int64)
+
+
 def _lessons(data: Sets, seed: int) -> tuple[dict[str, Sets], Split]:
     """What each judge is taught, as identities, and the images of the held-out people."""
     count = max(1, round(HELD_OUT * len(np.unique(data.train.pids))))
@@ -267,13 +301,6 @@ def _outputs(net: ReID, variables, images: jax.Array) -> Any:
     return net.apply(variables, augment.to_float(images))
 
 
-def _of_held_people(held: Split, generated: Split) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of ``generated`` that were made from images of ``held``, and the rows of these."""
-    at = {name: row for row, name in enumerate(held.names)}
-    rows = np.flatnonzero([source in at for source in generated.sources])
-    return rows, np.array([at[generated.sources[row]] for row in rows], np.int64)
-
-
 def _sized(images: np.ndarray, like: Split) -> np.ndarray:
     """Images as they come back when written and loaded: a renderer's may be larger."""
     if images.shape[1:3] == like.size:
@@ -293,7 +320,7 @@ def _scores(
 def _references(judges: Judges, generated: Split, unified: bool) -> dict[str, dict[str, float]]:
     real = judges.real()
     accuracy = float(np.mean(real.said == judges.held.cameras))
-    rows, sources = _of_held_people(judges.held, generated)
+    rows, sources = of_held_people(judges.held, generated)
     if not len(rows):
         return {}
     same = Seen(*(seen[sources] for seen in real))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxreid.data import Split
+from jaxreid.data.layouts import find
 from jaxreid.evaluation import CameraPairs, camera_pairs, query_scores, top_ranked
 from jaxreid.report import charts, figures, html, results
 from jaxreid.stages.arms import Arm
@@ -57,6 +58,8 @@ def publish(
         "settings": dict(config),
         "environment": results.environment(),
     }
+    notices = _notices(config["data"])
+    found |= {"notices": notices} if notices else {}
     found |= {"quality": quality} if quality else {}
     found |= {"distances": distances} if distances else {}
     found |= {"notes": dict(notes)} if notes else {}
@@ -64,7 +67,7 @@ def publish(
     results.write_results(workdir / "results.json", found)
     report = html.Report(
         title=f"jaxreid: {config['system']} {_where(config['data'])}",
-        summary="\n\n".join([_summary(config, data), *said]),
+        summary="\n\n".join([_summary(config, data), *notices, *said]),
         command=shlex.join(["python", *sys.argv]),
         arms=scores,
         system=shown.name,
@@ -95,14 +98,23 @@ def _where(block: Mapping[str, Any]) -> str:
     return f"from {block['source']['name']} to {block['target']['name']}"
 
 
+def _names(block: Mapping[str, Any]) -> list[str]:
+    """Of the set, or of both."""
+    parts = (block, *(block.get(domain, {}) for domain in ("source", "target")))
+    return [part["name"] for part in parts if "name" in part]
+
+
+def _notices(block: Mapping[str, Any]) -> list[str]:
+    """Terms and warnings of the sets, which hold for what was made of them, too."""
+    notices = (find(name).notice for name in _names(block))
+    return list(dict.fromkeys(notice for notice in notices if notice))
+
+
 def _summary(config: Mapping[str, Any], data: Sets) -> str:
-    block = config["data"]
-    names = [
-        part.get("name") for part in (block, *(block.get(d, {}) for d in ("source", "target")))
-    ]
+    names = _names(config["data"])
     drawn = " Pictures of the synthetic world show rendered people." if "world" in names else ""
     return (
-        f"Trained and tested {_where(block)}.{drawn} {len(data.train)} training images of "
+        f"Trained and tested {_where(config['data'])}.{drawn} {len(data.train)} training images of "
         f"{len(np.unique(data.train.pids))} "
         f"identities, {len(data.query)} queries, seed {config['seed']}. One run: "
         "differences of a few points mean nothing without several seeds."

@@ -11,6 +11,8 @@ import numpy as np
 
 from jaxreid import data
 from jaxreid.data import Split, world
+from jaxreid.data.layouts import announce
+from jaxreid.data.masks import MADE_UP
 from jaxreid.training import run_once
 from jaxreid.training.workdir import fingerprint
 
@@ -83,8 +85,9 @@ class Settings:
         height: rows of the pictures fed to the networks.
         width: columns.
         world: fields of ``world.Spec``.
-        masks: folder of foreground masks, ``root`` for the folder ``masks`` in the set's own (there
-            the world writes its true ones), or empty for none.
+        masks: folder of foreground masks; ``root`` for the folder ``masks`` in the set's own (there
+            the world writes its true ones); ``ones`` or ``centre_ellipse`` for one mask that all
+            pictures get (``jaxreid.data.masks``); or empty for none.
     """
 
     name: str
@@ -124,15 +127,21 @@ def prepare(workdir: Path, settings: Settings, name: str = "data") -> Sets:
     if not drawn and not settings.root:
         raise ValueError(f"{name}.root is empty: say --config.{name}.root=DIRECTORY")
     root = pictures(workdir) if drawn else Path(settings.root)
+    made_up = settings.masks in MADE_UP
     masks = {"": None, "root": root / "masks"}.get(settings.masks, Path(settings.masks))
+    masks = None if made_up else masks
     chosen = {"masks": settings.masks} if masks else {}
     if drawn:
         if masks and settings.masks != "root":
-            raise ValueError(f"{name}.masks is {settings.masks!r}: the world takes root or nothing")
+            known = ", ".join(MADE_UP)
+            raise ValueError(
+                f"{name}.masks is {settings.masks!r}: the world takes root, {known} or nothing"
+            )
         fields = dict(settings.world)
         write = partial(world.write, world.Spec(**fields), root, masks=bool(masks))
         source = run_once(root.parent, {"world": fields, **chosen}, write)
     else:
+        announce(settings.name)  # in every run, also where the records are there already
         source = _listing(settings.name, root, masks)
     records = workdir / "records"
     made_by = run_once(
@@ -143,6 +152,9 @@ def prepare(workdir: Path, settings: Settings, name: str = "data") -> Sets:
         ),
     )
     splits = data.load(records / "tfds", (settings.height, settings.width))
+    if made_up:
+        splits = {key: data.with_masks(split, settings.masks) for key, split in splits.items()}
+        made_by = fingerprint({"records": made_by, "masks": settings.masks})
     train, query, gallery = (splits[split] for split in ("train", "query", "gallery"))
     if not drawn:
         return Sets(train, query, gallery, None, made_by)

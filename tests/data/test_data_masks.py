@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxreid.data import generated, load, prepare, require_masks, write_generated
+from jaxreid.data import generated, load, prepare, require_masks, with_masks, write_generated
 from jaxreid.data.builder import Reid
 from jaxreid.data.check import check
 from jaxreid.data.joined import concatenate
-from jaxreid.data.masks import mask_path
+from jaxreid.data.masks import made_up, mask_path
 from jaxreid.data.pictures import decode_mask, encode_mask
 
 SIZE = (8, 4)
@@ -65,6 +65,7 @@ def test_masks_may_lie_elsewhere_and_are_for_those_who_ask(masked, tmp_path):
     plain = load(tmp_path / "plain", SIZE)["train"]
     np.testing.assert_array_equal(plain.images(np.arange(4)), train.images(np.arange(4)))
     said = r"The 4 source pictures have no foreground masks, the first is '0002_c1s1.*masks=FOLDER"
+    said += r".*python -m jaxreid.stages.masks ROOT --masks ROOT/masks.*ones or centre_ellipse"
     with pytest.raises(ValueError, match=said):
         require_masks("source", plain)
     with pytest.raises(ValueError, match="no foreground masks"):
@@ -210,3 +211,19 @@ def test_a_folder_of_masks_is_not_taken_for_the_set(masked):
     shutil.rmtree(masked / "query")
     (said,) = [line.text for line in check("market1501", masked)]
     assert "lacks query" in said and "masks instead" not in said
+
+
+def test_every_picture_can_be_given_one_mask(masked, tmp_path):
+    train = records(masked, tmp_path / "records")["train"].take(np.array([3, 1]))
+    rows = np.arange(2)
+    ones = with_masks(train, "ones")
+    assert (ones.masks(rows) == 255).all() and ones.masks(rows).shape == (2, *SIZE, 1)
+    np.testing.assert_array_equal(ones.images(rows), train.images(rows))
+    ellipse = with_masks(train, "centre_ellipse").resized((64, 32)).masks(rows)
+    assert (ellipse[0] == ellipse[1]).all()
+    shape = ellipse[0, ..., 0].astype(int)
+    np.testing.assert_array_equal(shape, shape[::-1, ::-1])
+    assert shape.mean() / 255 == pytest.approx(np.pi / 4, abs=0.005)
+    assert shape[32, 0] > 200 and shape[0, 16] > 200 and not shape[0, 0]
+    with pytest.raises(ValueError, match="no masks 'zeros': choose ones or centre_ellipse"):
+        made_up("zeros")

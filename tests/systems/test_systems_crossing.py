@@ -21,6 +21,7 @@ from jaxreid.stages.cycle import Seen
 from jaxreid.systems import ptgan, spgan
 
 SYSTEMS = ("ptgan", "spgan")
+OPTIONS = {"ptgan": ["--config.crossing.judge=True"], "spgan": []}
 SIZE = (16, 16)
 GAN = cycle.Settings(**common.cyclegan("tiny").to_dict() | {"batch": 2})
 SPGAN = {"weight": 2.0, "margin": 2.0, "pairs": "pytorch", "width": 4, "blocks": 2}
@@ -128,7 +129,7 @@ def test_generators_feel_m_and_m_turns_alone():
 @pytest.fixture(scope="module", params=SYSTEMS)
 def finished(request, tmp_path_factory):
     workdir = tmp_path_factory.mktemp(request.param)
-    return request.param, workdir, tiny.launch(request.param, workdir)
+    return request.param, workdir, tiny.launch(request.param, workdir, *OPTIONS[request.param])
 
 
 def test_a_system_goes_from_two_cities_to_report(finished):
@@ -143,10 +144,12 @@ def test_a_system_goes_from_two_cities_to_report(finished):
     assert sorted(results["arms"]) == sorted(arms)
     sets_of_images = {"source", "floor", name, "cut_and_paste", "oracle"}
     assert results["distances"].keys() == sets_of_images
-    assert results["distances"]["oracle"].keys() == {
-        "fd/reid_baseline_test",
-        "kd/reid_baseline_test",
-    }
+    measures = ("fd", "kd", "precision", "recall")
+    assert results["distances"]["oracle"].keys() == {f"{m}/reid_baseline_test" for m in measures}
+    rows = {"real", "untranslated", name, "cut_and_paste", "oracle"} if OPTIONS[name] else set()
+    assert results.get("quality", {}).keys() == rows
+    for row in rows - {"real"}:
+        assert results["quality"][row].keys() == {"recognised", "target_style"}
     assert "in the target&#x27;s style" in (workdir / "report.html").read_text()
     assert list((workdir / "translator").glob("*/samples/*.png"))
     source = data.load(workdir / "source" / "records" / "tfds", (32, 16))["train"]
@@ -156,7 +159,7 @@ def test_a_system_goes_from_two_cities_to_report(finished):
         np.testing.assert_array_equal(fakes.pids, source.pids)
 
 
-def test_distances_are_between_the_sets_that_they_name(finished, tmp_path):
+def test_distances_are_between_the_sets_that_they_name(finished, tmp_path, monkeypatch):
     _, workdir, _ = finished
     trains = [data.load(workdir / d / "records" / "tfds", (32, 16))["train"] for d in domains.NAMES]
     source, target = (sets.Sets(train, train, train, None, d) for d, train in enumerate(trains))
@@ -180,6 +183,19 @@ def test_distances_are_between_the_sets_that_they_name(finished, tmp_path):
     assert found["oracle"][key] == pytest.approx(apart(fakes, trains[1]), rel=1e-4)
     assert found["oracle"][key] < found["source"][key]
     assert found.keys() == {"source", "oracle", "floor"}
+    for share in ("precision/random_conv", "recall/random_conv"):
+        assert all(0 <= values[share] <= 1 for values in found.values())
+    assert found["oracle"]["recall/random_conv"] > 0
+
+    # A generator whose k-th output is brighter by k: two of ten differ by 11/3 on average.
+    def brighter(rows, k):
+        return np.full((len(rows), 32, 16, 3), 100 + k, np.uint8)
+
+    monkeypatch.setattr(quality, "lpips", lambda trunk: lambda x, y: abs(x - y).mean((1, 2, 3)))
+    options |= {"trunk": "alexnet", "outputs": {"oracle": brighter}}
+    found = distances.measure(tmp_path / "spread", both, made, baseline, **options)
+    assert found["oracle"]["lpips/generated_spread"] == pytest.approx(11 / 3 / 127.5, rel=1e-4)
+    assert "lpips/generated_spread" not in found["source"]
 
 
 def test_official_folders_with_masks_are_read_as_the_worlds_are(finished, tmp_path):
@@ -200,13 +216,18 @@ def test_official_folders_with_masks_are_read_as_the_worlds_are(finished, tmp_pa
     bare = domains.prepare(tmp_path / "bare", domains.Settings(32, 16, **blocks), seed=0)
     with pytest.raises(ValueError, match="source training pictures have no foreground masks"):
         domains.require_masks(bare)
+    equal = {name: block | {"masks": "centre_ellipse"} for name, block in blocks.items()}
+    made_up = domains.prepare(tmp_path / "bare", domains.Settings(32, 16, **equal), seed=0)
+    domains.require_masks(made_up)
+    assert made_up.source.train.masks(rows[:2]).mean() / 255 == pytest.approx(np.pi / 4, abs=0.02)
+    assert made_up.made_by not in (bare.made_by, both.made_by)
     with pytest.raises(ValueError, match="data.source and data.target are the same set"):
         same = domains.Settings(32, 16, blocks["source"], blocks["source"])
         domains.prepare(tmp_path / "same", same, seed=0)
 
 
 def test_a_finished_run_is_not_done_again(finished):
-    tiny.check_idle(*finished[:2])
+    tiny.check_idle(*finished[:2], *OPTIONS[finished[0]])
 
 
 def test_target_identities_are_read_by_nothing_that_is_trained(tmp_path, monkeypatch):
@@ -237,9 +258,11 @@ def test_target_identities_are_read_by_nothing_that_is_trained(tmp_path, monkeyp
         ("reid.batch=700", "reid.batch is 700"),
         ("crossing.features=nothing", "no feature network 'nothing'"),
         ("crossing.lpips=nothing", "LPIPS has no trunk 'nothing'"),
+        ("data.source.world.train_identities=2", "20% of the training people are held out"),
+        ("data.source.masks=elsewhere", "the world takes root, ones, centre_ellipse or nothing"),
     ],
 )
 def test_settings_that_cannot_be_trained_stop_before_training(tmp_path, option, message):
-    done = tiny.launch("ptgan", tmp_path, f"--config.{option}")
+    done = tiny.launch("ptgan", tmp_path, f"--config.{option}", *OPTIONS["ptgan"])
     assert done.returncode == 1 and message in done.stderr, done.stderr
     assert "steps/s" not in done.stdout

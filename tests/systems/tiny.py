@@ -20,9 +20,9 @@ def check_refusal(system, workdir, option, message):
     assert done.returncode == 1 and message in done.stderr, done.stderr
 
 
-def check_idle(system, workdir):
+def check_idle(system, workdir, *options):
     """A finished run, started again, trains nothing and leaves the same results."""
     before = (workdir / "results.json").read_bytes()
-    again = launch(system, workdir)
+    again = launch(system, workdir, *options)
     assert "steps/s" not in again.stdout, again.stdout
     assert (workdir / "results.json").read_bytes() == before

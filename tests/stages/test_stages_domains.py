@@ -1,0 +1,81 @@
+"""Two sets in a run: what is refused before training, and terms that a user must have read."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxreid.data import LAYOUTS, Split, layouts
+from jaxreid.evaluation import MARKET, Embedded, evaluate
+from jaxreid.stages import domains, publish, sets
+from jaxreid.stages.arms import Arm
+
+NAMES = {
+    "bounding_box_train": ["0001_c2_f0046182.jpg", "0005_c8_f0046302.jpg"],
+    "query": ["0030_c1_f0000001.jpg", "0033_c5_f0000002.jpg"],
+    "bounding_box_test": ["0030_c4_f0000004.jpg", "0033_c1_f0000005.jpg"],
+}
+NOTICE = LAYOUTS["dukemtmc_reid"].notice
+
+
+@pytest.fixture
+def duke(tmp_path):
+    """A folder in DukeMTMC-reID's form, of grey pictures."""
+    for folder, names in NAMES.items():
+        (tmp_path / "duke" / folder).mkdir(parents=True)
+        for i, name in enumerate(names):
+            Image.new("RGB", (4, 8), (40 * i,) * 3).save(tmp_path / "duke" / folder / name)
+    layouts.announce.cache_clear()
+    return sets.Settings("dukemtmc_reid", str(tmp_path / "duke"), 8, 4, {})
+
+
+def test_every_run_says_once_that_duke_was_withdrawn(duke, tmp_path, capsys):
+    for _ in range(2):  # the second time all records are there
+        layouts.announce.cache_clear()
+        sets.prepare(tmp_path / "run", duke)
+        sets.prepare(tmp_path / "run", duke)
+        assert capsys.readouterr().out.count(f"note: {NOTICE}") == 1
+    assert "withdrawn by its authors in 2019" in NOTICE
+
+
+def test_results_and_report_carry_the_notice(duke, tmp_path):
+    data = sets.prepare(tmp_path / "run", duke)
+    query, gallery = (
+        Embedded(np.eye(2, dtype=np.float32), split.pids, split.cameras)
+        for split in (data.query, data.gallery)
+    )
+    arm = Arm("baseline", tmp_path, evaluate(query, gallery, MARKET), query, gallery)
+    block = {"name": "world"}
+    config = {"system": "baseline", "seed": 0, "data": {"source": block, "target": vars(duke)}}
+    found = publish.publish(tmp_path / "run", config, data, [arm])
+    assert found["notices"] == json.loads((tmp_path / "run/results.json").read_text())["notices"]
+    assert found["notices"] == [NOTICE]
+    assert "withdrawn by its authors in 2019" in (tmp_path / "run/report.html").read_text()
+    plain = publish.publish(tmp_path / "run", config | {"data": block}, data, [arm])
+    assert "notices" not in plain
+    assert "withdrawn" not in (tmp_path / "run/report.html").read_text()
+
+
+def target(*cameras):
+    """A target of these cameras; nothing else of it is read."""
+    n, nothing = len(cameras), np.full(len(cameras), -1)
+    names = tuple(f"{i}.jpg" for i in range(n))
+    train = Split(nothing, np.array(cameras), names, nothing, names, (8, 4), np.arange(n), None)
+    return domains.Domains(None, sets.Sets(train, train, train, None, ""), None, "")
+
+
+@pytest.mark.parametrize(
+    ("cameras", "said"),
+    [
+        ((0, -1, 1, -1), "2 of 4 have none .'camera' is -1., the first is '1.jpg'"),
+        ((2, 2, 2), "all 3 are of camera 3"),
+    ],
+)
+def test_methods_that_need_the_target_s_cameras_stop_without_them(cameras, said):
+    with pytest.raises(ValueError, match=f"data.target: .*two or more cameras; {said}.*spgan"):
+        domains.require_cameras(target(*cameras))
+
+
+def test_two_cameras_are_enough():
+    domains.require_cameras(target(4, 0, 4))
