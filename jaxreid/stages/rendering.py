@@ -63,12 +63,15 @@ class Renderer(NamedTuple):
     def translators(self, guides: Callable[[int], np.ndarray], named: Any) -> Translators:
         """One image of every source image: ``guides(n)`` are rows of ``target`` for n sources."""
 
-        def render(split: Split, rows: np.ndarray) -> np.ndarray:
-            guide = guides(len(split))[rows]
-            return np.asarray(self.render(split.images(rows), guide).image)
+        def translate(split: Split, rows: np.ndarray) -> np.ndarray:
+            return self.images(split.images(rows), guides(len(split))[rows])
 
         made_by = fingerprint({"renderer": self.made_by, "guides": named})
-        return Translators({(SOURCE, TARGET): lambda s, r: _bytes(render(s, r))}, made_by)
+        return Translators({(SOURCE, TARGET): translate}, made_by)
+
+    def images(self, images: np.ndarray, guide: np.ndarray) -> np.ndarray:
+        """Renderings as uint8 ``[n, H, W, 3]``; see ``render``."""
+        return _bytes(self.render(images, guide).image)
 
     def render(self, images: np.ndarray, guide: np.ndarray) -> Rendering:
         """Source images, uint8 ``[n, H, W, 3]``, in the contexts of rows ``guide`` of target."""
@@ -173,8 +176,8 @@ def _apply(net: ContextGenerator, params, images: jax.Array, guide: jax.Array) -
     return rendered
 
 
-def _bytes(images: np.ndarray) -> np.ndarray:
-    return np.asarray(augment.to_uint8(jnp.asarray(images)))
+def _bytes(images: jax.Array) -> np.ndarray:
+    return np.asarray(augment.to_uint8(images))
 
 
 def _sample(
@@ -186,7 +189,7 @@ def _sample(
     params = state.nets["G"].params
     rendered = _apply(generator_net(settings), params, images, context)
     weights = jnp.broadcast_to(2 * rendered.weight - 1, rendered.image.shape)
-    made = [_bytes(np.asarray(x)) for x in (rendered.image, rendered.painted, weights)]
+    made = [_bytes(x) for x in (rendered.image, rendered.painted, weights)]
     cells = np.stack([images, context[..., :3], *made], axis=1)
     titles = ["source", "context", "rendered", "painted", "share of source"]
     figures.write_sample(directory, step, figures.grid(cells, [""] * len(rows), titles, scale=2))

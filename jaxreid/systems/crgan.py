@@ -62,6 +62,14 @@ def written(run: crossing.Crossing, renderer: rendering.Renderer, number: int = 
     return generate.to_target(run.workdir / name, run.data.source.train, translators)
 
 
+def drawn(
+    run: crossing.Crossing, renderer: rendering.Renderer, rows: np.ndarray, number: int
+) -> np.ndarray:
+    """Images of the source in one of many contexts, as ``distances.Outputs`` wants them."""
+    guide = crossing.guides(run, len(run.data.source.train), number)[rows]
+    return renderer.images(run.data.source.train.images(rows), guide)
+
+
 def from_disk(run: crossing.Crossing, parts: Sequence[Generated]) -> arms.Trained:
     """The arm that is taught by written renderings, in as many steps as on the fly."""
     count, made_by = len(parts), fingerprint({"parts": [part.made_by for part in parts]})
@@ -76,6 +84,7 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     _require(options, config["crossing"])
     started = crossing.begin(config, workdir)
     domains.require_masks(started.data)
+    domains.require_cameras(started.data)
     rendering.require(settings, started.data)
     second = tracklets.second(started, config["tracklets"]) if options["taudl"] else None
     judge = crossing.direct(started)
@@ -89,7 +98,8 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
         further = range(1, options["pairs_per_image"])
         arm = from_disk(started, [first, *(written(started, renderer, n) for n in further)])
     own = [arm, second(arm)] if second else [arm]
-    return crossing.conclude(started, own, {"crgan": first})
+    outputs = {"crgan": partial(drawn, started, renderer)}
+    return crossing.conclude(started, own, {"crgan": first}, outputs=outputs)
 
 
 def _require(options: Mapping[str, Any], crossed: Mapping[str, Any]) -> None:

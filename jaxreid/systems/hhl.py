@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxreid import losses
 from jaxreid.data import Split, pk, shuffled
-from jaxreid.stages import crossing, generate, reid, star
+from jaxreid.stages import crossing, domains, generate, reid, star
 from jaxreid.stages.sets import Generated, require_batch
 from jaxreid.training.workdir import fingerprint
 
@@ -105,6 +105,7 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     options, gan = config["hhl"], star.Settings(**config["stargan"])
     over = parse_over(options["over"])
     started = crossing.begin(config, workdir)
+    domains.require_cameras(started.data)
     target = started.data.target
     _require(options, started)
     rendered = None

@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxreid.stages import crossing, cycle, m2m
+from jaxreid.stages import crossing, cycle, domains, m2m
 
 
 def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     """Both sets, translators, generated set, arms with and without LMP, report."""
     options, gan = config["m2m"], cycle.Settings(**config["gan"])
     started = crossing.begin(config, workdir)
+    domains.require_cameras(started.data)
     m2m.require(gan, started.data)
     translators = m2m.train(
         workdir / "translator", started.data, gan, options["class_weight"], **started.common
