@@ -34,6 +34,7 @@ class Trained(NamedTuple):
         model: reads the network, when something is left to embed.
         batch: images per call when embedding.
         made_by: fingerprint of all that made it.
+        protocol: by which it is scored.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Trained(NamedTuple):
     model: Callable[[], reid.Model]
     batch: int
     made_by: str
+    protocol: Protocol = MARKET
 
 
 def run_arm(
@@ -108,7 +110,7 @@ def train(
         "data": data.made_by,
         "size": list(data.train.size),
         "generated": generated.made_by if generated else "",
-        "pretrained": _checksum(settings.pretrained),
+        "pretrained": checksum(settings.pretrained),
     }
     determined_by |= {"joined": joined.made_by} if joined else {}
     determined_by |= {"start": start.made_by} if start else {}
@@ -150,6 +152,6 @@ def score(
     return Arm(trained.name + suffix, trained.directory, scores, query, gallery)
 
 
-def _checksum(path: str) -> str:
+def checksum(path: str) -> str:
     """Of the file of weights: another one under the same name is another setting."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16] if path else ""

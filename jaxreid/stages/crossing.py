@@ -102,7 +102,7 @@ def conclude(
     test = domains.crossed(run.data)
     views = {"": 0} | ({"lmp": options["parts"]} if options["parts"] else {})
     found = [
-        arms.score(each, test, view, parts=parts)
+        arms.score(each, test, view, each.protocol, parts)
         for each in trained
         for view, parts in views.items()
     ]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxreid.data import Plan, Split, augment, companions, pk, prefetch, shuffled, stream
@@ -39,6 +40,7 @@ __all__ = [
     "embed",
     "identity_loss",
     "initial",
+    "loaded",
     "optimiser",
     "program",
     "require",
@@ -161,10 +163,10 @@ def train(
     render = joined.render if joined else None
     net, tx, step = program(settings, classes, plan.steps_per_epoch, loss, render)
     sources: dict[str, tuple[Split, Callable[[int], np.ndarray]]]
-    sources = {"": (_loaded(real, settings), plan)}
+    sources = {"": (loaded(real, settings), plan)}
     if generated is not None:
         draw = _beside(plan, real, generated, settings, extras.companions, steps, seed)
-        sources["generated_"] = _loaded(generated, settings), draw
+        sources["generated_"] = loaded(generated, settings), draw
     people = np.unique(real.pids)
 
     def batch(step: int) -> dict[str, np.ndarray]:
@@ -199,11 +201,11 @@ def train(
 
 
 def begin_with(variables: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """``variables`` with the backbone of ``other``."""
+    """``variables`` with the backbone of ``other``: a copy, as training overwrites its state."""
     found = {}
     for kind, tree in variables.items():
         taken = {"backbone": other[kind]["backbone"]} if "backbone" in tree else {}
-        found[kind] = {**tree, **taken}
+        found[kind] = {**tree, **jax.tree.map(jnp.copy, taken)}
     return found
 
 
@@ -251,7 +253,8 @@ def require_generated(settings: Settings) -> None:
         )
 
 
-def _loaded(split: Split, settings: Settings) -> Split:
+def loaded(split: Split, settings: Settings) -> Split:
+    """The split at the size that ``settings.crop`` asks for, as the real images are loaded."""
     if settings.crop != "larger":
         return split
     return split.resized((split.size[0] + 2 * settings.pad, split.size[1] + 2 * settings.pad))
