@@ -157,7 +157,8 @@ def merge(
     budget = 8 * merges
     while True:
         pairs, all_kept = _smallest(points, labels, size_weight, budget, tile)
-        merged, left = _unite(labels, zip(*(rows.tolist() for rows in pairs[1:])), merges)
+        rows = zip(pairs[1].tolist(), pairs[2].tolist(), strict=True)
+        merged, left = _unite(labels, rows, merges)
         if not left or all_kept:
             return merged
         budget *= 4
