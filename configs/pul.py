@@ -16,10 +16,10 @@ over black and flipped, but not rotated (the code rotates by up to 20 degrees an
 means of ImageNet in RGB instead of Caffe's in BGR. The published CUHK03 is not the split of
 CUHK03-NP. ``demo`` and ``tiny`` begin with the network of the other cross-domain systems, whose
 embedding has unit length, and fine-tune at half the rate of its head and a tenth of its
-backbone's. Cosines of the small network are large (a median of 0.85 between the target's images), so
-that ``demo`` keeps what exceeds 0.97, two images of three in round 1.
+backbone's. Cosines of the small network are large (a median of 0.85 between images of the target),
+so that ``demo`` keeps what exceeds 0.97, two images of three in round 1.
 
-Sweeps: ``threshold`` (the paper's 0.85 keeps every image of ``demo``), ``centre`` (any, own), ``rounds``.
+Sweeps: ``threshold`` (0.85 keeps every image of ``demo``), ``centre`` (any, own), ``rounds``.
 """
 
 from typing import Any
