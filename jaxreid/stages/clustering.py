@@ -4,7 +4,6 @@ All in NumPy and float64, without threads of its own or random choices beyond th
 same embeddings give the same clusters.
 """
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -14,8 +13,6 @@ from jaxreid.data import Split
 from jaxreid.stages import domains
 from jaxreid.stages.domains import Domains
 from jaxreid.stages.sets import Sets
-
-Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]  # dissimilarities, first and second rows
 
 
 class Clusters(NamedTuple):
@@ -156,10 +153,9 @@ def merge(
     points = np.asarray(points, np.float64)
     budget = 8 * merges
     while True:
-        pairs, all_kept = _smallest(points, labels, size_weight, budget, tile)
-        rows = zip(pairs[1].tolist(), pairs[2].tolist(), strict=True)
-        merged, left = _unite(labels, rows, merges)
-        if not left or all_kept:
+        pairs, all_of_them = _smallest(points, labels, size_weight, budget, tile)
+        merged, left = _unite(labels, pairs, merges)
+        if not left or all_of_them:
             return merged
         budget *= 4
 
@@ -172,32 +168,27 @@ def squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _smallest(
     points: np.ndarray, labels: np.ndarray, weight: float, budget: int, tile: int
-) -> tuple[Pairs, bool]:
-    """About ``budget`` smallest pairs of different clusters, ascending; whether these are all."""
-    sizes, n = np.bincount(labels)[labels], len(points)
-    kept: Pairs = (np.empty(0), np.empty(0, np.int64), np.empty(0, np.int64))
-    limit = np.inf
+) -> tuple[np.ndarray, bool]:
+    """At most ``budget`` smallest pairs of different clusters, ascending; whether these are all."""
+    sizes, n, limit = np.bincount(labels)[labels], len(points), np.inf
+    values, pairs = np.empty(0), np.empty((0, 2), np.int64)
     for top in range(0, n, tile):
         rows, columns = np.arange(top, min(top + tile, n)), np.arange(top, n)
-        values = dissimilarity(points[rows], points[columns], sizes[rows], sizes[columns], weight)
+        found = dissimilarity(points[rows], points[columns], sizes[rows], sizes[columns], weight)
         wanted = (labels[rows][:, None] != labels[columns]) & (columns > rows[:, None])
-        i, j = np.nonzero(wanted & (values <= limit))
-        found = values[i, j], rows[i], columns[j]
-        kept = tuple(np.concatenate(parts) for parts in zip(kept, found, strict=True))
-        if len(kept[0]) > budget:
-            few = np.argpartition(kept[0], budget - 1)[:budget]
-            kept = tuple(part[few] for part in kept)
-            limit = kept[0].max()
-    # Pairs tied with the last one may be missing, so that none of them may be walked.
-    below = kept[0] < limit
-    order = np.lexsort((kept[2], kept[1], kept[0]))
-    order = order[below[order]]
-    return (kept[0][order], kept[1][order], kept[2][order]), limit == np.inf
+        i, j = np.nonzero(wanted & (found <= limit))
+        values = np.concatenate([values, found[i, j]])
+        pairs = np.concatenate([pairs, np.stack([rows[i], columns[j]], 1)])
+        if len(values) > budget:
+            few = np.argpartition(values, budget - 1)[:budget]
+            values, pairs = values[few], pairs[few]
+            limit = values.max()
+    # Of the pairs tied with the last one some may be missing, so that none of them may be walked.
+    order = np.lexsort((pairs[:, 1], pairs[:, 0], values))
+    return pairs[order[values[order] < limit]], limit == np.inf
 
 
-def _unite(
-    labels: np.ndarray, pairs: Iterable[tuple[int, int]], merges: int
-) -> tuple[np.ndarray, int]:
+def _unite(labels: np.ndarray, pairs: np.ndarray, merges: int) -> tuple[np.ndarray, int]:
     """Clusters after ``merges`` unions along ``pairs``, numbered anew; unions left to do."""
     root, of = list(range(int(labels.max()) + 1)), labels.tolist()
 
@@ -207,7 +198,7 @@ def _unite(
         return a
 
     left = merges
-    for i, j in pairs:
+    for i, j in pairs.tolist():
         if not left:
             break
         a, b = sorted((find(of[i]), find(of[j])))

@@ -152,7 +152,8 @@ def merging_step(
         print(f"buc: step {k} learns {labels.max() + 1} clusters", flush=True)
         given = {"seed": (seed, 5, k), "every": run.common["every"]}
         variables = train(directory, images, labels, settings, before, **given)
-        np.savez(directory / "network.npz", **flatten_dict(variables, sep="/"))
+        arrays: dict[str, Any] = dict(flatten_dict(variables, sep="/"))
+        np.savez(directory / "network.npz", **arrays)
 
     determined_by = {
         "reid": asdict(settings),
