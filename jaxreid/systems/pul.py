@@ -87,7 +87,9 @@ def _require(options: Mapping[str, Any]) -> None:
     for name, least in {"clusters": 2, "rounds": 1, "epochs": 1}.items():
         if options[name] < least:
             raise ValueError(f"pul.{name} is {options[name]}: choose {least} or more")
-    if not -1 <= options["threshold"] < 1:
+    threshold = options["threshold"]
+    if not -1 <= threshold < 1:
+        fault = "every cosine exceeds" if threshold < -1 else "no cosine exceeds"
         raise ValueError(
-            f"pul.threshold is {options['threshold']}, which cosines exceed: choose -1 to below 1"
+            f"pul.threshold is {threshold}, which {fault}: choose a value from -1 to below 1"
         )
