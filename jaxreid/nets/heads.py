@@ -218,6 +218,7 @@ HEADS = {  # each is called with the number of identities
     "direct": Direct,
     "direct_lsro": partial(Direct, dropout=0.75, initializer=matconvnet()),
     "direct_caffe": partial(Direct, initializer=normal(0.001), normalise=True),
+    "direct_dropout": partial(Direct, dropout=0.5, initializer=normal(0.001)),
     "fc1024": FC1024,
     "fc1024_triplet": partial(FC1024, triplet=128),
     "fc512": FC512,
