@@ -16,7 +16,8 @@ step, rates that fall after epoch 16 (paper: 15), a memory of unit rows. The ima
 at random once, so that neighbours in the set's list are strangers to ties. ``demo`` has settings of
 its own for a small network that begins from scratch.
 
-Sweeps: ``size`` (the weight of the size term), ``merges``.
+Sweeps: ``size`` (the weight of the size term), ``merges``, ``back`` (from the second city to the
+first).
 """
 
 from typing import Any
@@ -28,6 +29,7 @@ from configs import common
 SWEEPS: dict[str, dict[str, dict[str, Any]]] = {
     "size": {f"{weight:g}": {"buc.size_weight": weight} for weight in (0.0, 0.003, 0.005)},
     "merges": {str(merges): {"buc.merges": merges} for merges in (0, 5, 10, 15)},
+    "back": common.BACK,
 }
 
 

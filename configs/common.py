@@ -70,6 +70,12 @@ RECIPES: dict[str, dict[str, Any]] = {"ide": {}, "strong": STRONG}
 """Sweep of the cross-domain systems: does a gain survive a stronger re-ID network?"""
 
 
+BACK: dict[str, dict[str, Any]] = {
+    "back": {"data.source.world.city": 1, "data.target.world.city": 0}
+}
+"""Sweep of one row: from the second city to the first."""
+
+
 def crossing(scale: str) -> ConfigDict:
     """Cross-domain systems: how all arms are trained and tested, and the rival's jitter.
 

@@ -21,7 +21,8 @@ beginning with the network that renderings taught.
 
 Sweeps: ``context`` (weight of the context loss), ``masks`` (where the background counts),
 ``deploy`` (on the fly, or from disk with one and with four renderings of every image), ``recipe``
-(IDE and a strong re-ID network). At scale ``paper`` the network is IDE+.
+(IDE and a strong re-ID network), ``back`` (from the second city to the first). At scale ``paper``
+the network is IDE+.
 """
 
 from typing import Any
@@ -44,6 +45,7 @@ SWEEPS: dict[str, dict[str, dict[str, Any]]] = {
         **{f"disk_{n}": DISK | {"crgan.pairs_per_image": n} for n in (1, 4)},
     },
     "recipe": common.RECIPES,
+    "back": common.BACK,
 }
 
 

@@ -22,7 +22,8 @@ images, 16 target images and their C renderings in the triplets: 176 for 6 camer
 Unlike it, FC 1024, its norm and FC 128 learn, at the backbone's rate as the paper says (the code
 leaves them out of both its groups of parameters); pseudo-identities never collide; StarGAN's rate
 falls to 0 as the paper says (``--config.stargan.decay=legacy`` for the code's, which hardly falls).
-The triplet loss is the code's mean over anchors, not the printed sum.
+The triplet loss is the code's mean over anchors, not the printed sum. Sweep ``back``: from the
+second city to the first.
 """
 
 from typing import Any
@@ -37,7 +38,8 @@ SWEEPS: dict[str, dict[str, dict[str, Any]]] = {
         "connectedness": {"hhl.over": "source+target"},
         "invariance": {"hhl.over": "target+rendered"},
         "hhl": {"hhl.over": "source+target+rendered"},
-    }
+    },
+    "back": common.BACK,
 }
 
 

@@ -15,7 +15,8 @@ for cameras; least squares, camera 1, cycle 10, identity 5; SPGAN's batch and ep
 rate. Each source image goes to one target camera, drawn by the seed. The re-ID network is the
 house's IDE, as for SPGAN and CR-GAN, so that the rows differ in the translator alone.
 
-Sweep ``camera``: the weight of the camera heads; at 0 nothing tells the cameras apart.
+Sweeps: ``camera``, the weight of the camera heads, at 0 nothing tells the cameras apart; ``back``,
+from the second city to the first.
 """
 
 from typing import Any
@@ -25,7 +26,8 @@ from ml_collections import ConfigDict
 from configs import common
 
 SWEEPS: dict[str, dict[str, dict[str, Any]]] = {
-    "camera": {f"{weight:g}": {"m2m.class_weight": weight} for weight in (0.0, 0.3, 1.0)}
+    "camera": {f"{weight:g}": {"m2m.class_weight": weight} for weight in (0.0, 0.3, 1.0)},
+    "back": common.BACK,
 }
 
 

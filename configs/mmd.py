@@ -9,7 +9,8 @@ Command: ``python launch.py --config=configs/mmd.py``, and for scale ``paper``
 Published for the whole MMFA, with attributes, rank-1 / mAP: Market-1501 to DukeMTMC-reID 45.3 /
 24.7, back 56.7 / 27.4. Give ImageNet weights by ``--config.reid.pretrained=...``.
 
-Source and target share a forward pass, hence batch norm. Sweep ``weight``: 0 leaves that alone.
+Source and target share a forward pass, hence batch norm. Sweeps: ``weight``, 0 leaves that alone;
+``back``, from the second city to the first.
 """
 
 from typing import Any
@@ -19,7 +20,8 @@ from ml_collections import ConfigDict
 from configs import common
 
 SWEEPS: dict[str, dict[str, dict[str, Any]]] = {
-    "weight": {f"{weight:g}": {"mmd.weight": weight} for weight in (0.0, 0.1, 1.0, 10.0)}
+    "weight": {f"{weight:g}": {"mmd.weight": weight} for weight in (0.0, 0.1, 1.0, 10.0)},
+    "back": common.BACK,
 }
 
 

@@ -18,7 +18,7 @@ which the code forgets. The re-ID network of scale ``paper`` is SPGAN's IDE, sin
 (GoogLeNet) was never published: so rows differ in the translator alone.
 
 Sweeps: ``person``, the weight of the masked term, 0 for a CycleGAN without identity terms;
-``recipe``, IDE and a strong re-ID network.
+``recipe``, IDE and a strong re-ID network; ``back``, from the second city to the first.
 """
 
 from typing import Any
@@ -30,6 +30,7 @@ from configs import common
 SWEEPS: dict[str, dict[str, dict[str, Any]]] = {
     "person": {f"{weight:g}": {"ptgan.person_weight": weight} for weight in (0.0, 10.0, 50.0)},
     "recipe": common.RECIPES,
+    "back": common.BACK,
 }
 
 

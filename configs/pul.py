@@ -19,7 +19,8 @@ embedding has unit length, and fine-tune at half the rate of its head and a tent
 backbone's. Cosines of the small network are large (a median of 0.85 between images of the target),
 so that ``demo`` keeps what exceeds 0.97, two images of three in round 1.
 
-Sweeps: ``threshold`` (0.85 keeps every image of ``demo``), ``centre`` (any, own), ``rounds``.
+Sweeps: ``threshold`` (0.85 keeps every image of ``demo``), ``centre`` (any, own), ``rounds``,
+``back`` (from the second city to the first).
 """
 
 from typing import Any
@@ -32,6 +33,7 @@ SWEEPS: dict[str, dict[str, dict[str, Any]]] = {
     "threshold": {f"{value:g}": {"pul.threshold": value} for value in (0.85, 0.95, 0.97, 0.98)},
     "centre": {"any": {"pul.own_centre": False}, "own": {"pul.own_centre": True}},
     "rounds": {str(rounds): {"pul.rounds": rounds} for rounds in (1, 3, 5)},
+    "back": common.BACK,
 }
 
 

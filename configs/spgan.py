@@ -17,7 +17,7 @@ Scale ``paper`` is the authors' PyTorch code, except that the generators turn in
 paper says, with their IDE for the paper: 224x224, norms frozen where weights are given.
 
 Sweeps: ``margin`` (the paper's 0, 1, 2, and without the term), ``pairs`` (whose negatives),
-``recipe`` (IDE and a strong re-ID network).
+``recipe`` (IDE and a strong re-ID network), ``back`` (from the second city to the first).
 """
 
 from typing import Any
@@ -34,6 +34,7 @@ SWEEPS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "pairs": {pairs: {"spgan.pairs": pairs} for pairs in ("pytorch", "paper", "tensorflow")},
     "recipe": common.RECIPES,
+    "back": common.BACK,
 }
 
 

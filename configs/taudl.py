@@ -25,7 +25,8 @@ SPGAN + TAUDL: ``--config=configs/spgan.py --config.spgan.taudl=True``. The targ
 ``paper`` is MSMT17, as for PTGAN and SPGAN. Ranking is by Euclidean distance of x as it is; the
 rows with local max pooling leave x out.
 
-Sweeps: ``terms`` (both losses and each alone), ``code`` (three choices of the released code).
+Sweeps: ``terms`` (both losses and each alone), ``code`` (three choices of the released code),
+``back`` (from the second city to the first).
 """
 
 from typing import Any
@@ -46,6 +47,7 @@ SWEEPS: dict[str, dict[str, dict[str, Any]]] = {
         "include_self": {"tracklets.include_self": True},
         "per_camera_norm": {"tracklets.per_camera_norm": True},
     },
+    "back": common.BACK,
 }
 
 
