@@ -82,9 +82,9 @@ def quality(
     ``recognised``: mAP of a set's images of held-out people that search the real images of all
     held-out people in other cameras of the source. It falls where the person is lost, and with
     every change of style that the judge of people does not overlook: the oracle's, which have the
-    target's viewpoint, too, are no upper bound of it. ``target_style``: share of images that the other judge takes for the target's.
-    ``untranslated`` has both for the real images of the held-out people, ``real`` the second for
-    real images of the target.
+    target's viewpoint, too, are no upper bound of it. ``target_style``: share of images that the
+    other judge takes for the target's. ``untranslated`` has both for the real images of the
+    held-out people, ``real`` the second for real images of the target.
 
     Args:
         directory: for ``scores.json``.
