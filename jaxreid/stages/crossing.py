@@ -184,7 +184,8 @@ def sized(run: Crossing, split: Split) -> Split:
 
 def _judged(run: Crossing, made: Mapping[str, Generated]) -> dict[str, dict[str, float]]:
     """What judges who know neither the people nor any generated image say of these sets."""
-    judges = domain_judge.judge(run.workdir / "judges", run.data, run.reid, **run.common)
+    place, jitter = run.workdir / "judges", run.config["crossing"]["jitter"]
+    judges = domain_judge.judge(place, run.data, run.reid, jitter=jitter, **run.common)
     return domain_judge.quality(run.workdir / "quality", judges, made)
 
 

@@ -54,11 +54,23 @@ def require(settings: reid.Settings, data: Domains, *, seed: int) -> None:
 
 
 def judge(
-    directory: Path, data: Domains, settings: reid.Settings, *, seed: int, every: Every
+    directory: Path,
+    data: Domains,
+    settings: reid.Settings,
+    *,
+    jitter: float,
+    seed: int,
+    every: Every,
 ) -> DomainJudges:
-    """Trains the judges, once; see ``judge.judge``."""
+    """Trains the judges, once; see ``judge.judge``.
+
+    The judge of people learns from images of jittered colours, 0 for none: else it knows people in
+    the source's style alone, and misses them the more the better a translator is. The judge of
+    domains sees colours as they are.
+    """
     lessons, held, target = _lessons(data, seed)
-    taught = judging.teach(directory, lessons, held, settings, seed=seed, every=every)
+    each = [replace(settings, jitter=jitter), replace(settings, jitter=0.0)]
+    taught = judging.teach(directory, lessons, held, each, seed=seed, every=every)
     return DomainJudges(taught, target)
 
 
@@ -69,10 +81,10 @@ def quality(
 
     ``recognised``: mAP of a set's images of held-out people that search the real images of all
     held-out people in other cameras of the source. It falls where the person is lost, and with
-    every change of style that the judge of people does not overlook, so read it beside the
-    oracle's. ``target_style``: share of images that the other judge takes for the target's.
-    ``untranslated`` has both for the real images of the held-out people, ``real`` the second for
-    real images of the target.
+    every change of style that the judge of people does not overlook: the oracle's, which have the
+    target's viewpoint, too, are no upper bound of it. ``target_style``: share of images that the
+    other judge takes for the target's. ``untranslated`` has both for the real images of the
+    held-out people, ``real`` the second for real images of the target.
 
     Args:
         directory: for ``scores.json``.

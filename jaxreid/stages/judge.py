@@ -98,14 +98,15 @@ def judge(
         seed: of the held-out people and of both trainings.
         every: how often to log and save.
     """
-    return teach(directory, *_lessons(data, seed), settings, seed=seed, every=every)
+    lessons, held = _lessons(data, seed)
+    return teach(directory, lessons, held, [settings, settings], seed=seed, every=every)
 
 
 def teach(
     directory: Path,
     lessons: Mapping[str, Sets],
     held: Split,
-    settings: reid.Settings,
+    settings: Sequence[reid.Settings],
     *,
     seed: int,
     every: Every,
@@ -116,14 +117,14 @@ def teach(
         directory: for checkpoints and metrics.
         lessons: what each is taught as identities, by name, in this order.
         held: images of people that neither has seen.
-        settings: of both networks.
+        settings: of either network; images are drawn whoever they show.
         seed: of both trainings.
         every: how often to log and save.
     """
-    plain = replace(settings, images_per_identity=0)
+    plain = [replace(each, images_per_identity=0) for each in settings]
     judges = [
-        arms.train(directory, lesson, name, plain, seed=seed, every=every)
-        for name, lesson in lessons.items()
+        arms.train(directory, lesson, name, each, seed=seed, every=every)
+        for (name, lesson), each in zip(lessons.items(), plain, strict=True)
     ]
     _, styles = lessons.values()
     look = partial(_look, judges, np.unique(styles.train.pids))

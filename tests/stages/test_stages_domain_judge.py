@@ -55,11 +55,12 @@ def test_judges_know_neither_held_out_people_nor_held_out_images(tmp_path, monke
     def train(directory, lesson, name, settings, *, seed, every):
         taught[name] = lesson
         assert directory == tmp_path and settings.images_per_identity == 0 and seed == 5
+        assert settings.jitter == {"person": 0.3, "domain": 0.0}[name]
         return arms.Trained(name, directory, lambda: None, 4, lesson.made_by)
 
     monkeypatch.setattr(arms, "train", train)
-    settings = replace(SETTINGS, images_per_identity=2)
-    judges = domain_judge.judge(tmp_path, both(), settings, seed=5, every=EVERY)
+    settings = replace(SETTINGS, images_per_identity=2, jitter=0.1)
+    judges = domain_judge.judge(tmp_path, both(), settings, jitter=0.3, seed=5, every=EVERY)
     people, domain = (taught[name].train for name in ("person", "domain"))
     held = judges.judges.held
     assert len(set(held.pids)) == 2 and set(held.pids) | set(people.pids) == set(range(10))
