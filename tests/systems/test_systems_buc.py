@@ -9,6 +9,7 @@ from configs import buc as settings_of
 from jaxreid.stages import reid
 from jaxreid.systems import buc
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
 CONFIG = settings_of.get_config("tiny").to_dict()
 
 
@@ -49,7 +50,7 @@ def test_the_memory_is_updated_sample_by_sample(proof):
 
 
 def test_dropout_comes_after_the_length_is_one():
-    maps = jax.random.normal(jax.random.key(0), (64, 2, 2, 32))
+    maps = jax.random.normal(jax.random.key(0), (64, 1, 2, 16))
     head = buc.Repelled()
     variables = head.init(jax.random.key(1), maps)
     rest = {"mutable": ["batch_stats"], "rngs": {"dropout": jax.random.key(2)}}

@@ -86,7 +86,10 @@ def test_pul_learns_every_round_from_the_network_of_the_source(finished_pul):
     assert settings(own / f"round_{t}" / "test")["model"] == embedded_by
 
 
-def test_a_threshold_that_leaves_too_little_is_named(finished_pul):
+def test_what_leaves_too_little_is_named(finished_pul, quick_compiler):
+    many = config("pul") | {"pul": config("pul")["pul"] | {"clusters": 33}}
+    with pytest.raises(ValueError, match="pul.clusters is 33, but the target has 32 training"):
+        pul.run(many, finished_pul)
     options = config("pul")["pul"] | {"threshold": 0.999999}
     run = crossing.begin(config("pul"), finished_pul)
     with pytest.raises(ValueError, match="pul.threshold is 0.999999, .* round 9 only . of 32"):
