@@ -49,8 +49,9 @@ def learn(run: Crossing, options: Mapping[str, Any]) -> Trained:
 
 def fine_tuning(settings: reid.Settings, options: Mapping[str, Any]) -> reid.Settings:
     """Those of a round: constant rates of its own, from the start."""
-    own = {name: options[name] for name in ("epochs", "rate", "head_rate")}
-    return replace(settings, **own, warmup=0, decay_every=own["epochs"], images_per_identity=0)
+    rates = {"rate": options["rate"], "head_rate": options["head_rate"]}
+    own = {"epochs": options["epochs"], "decay_every": options["epochs"], "warmup": 0}
+    return replace(settings, **rates, **own, images_per_identity=0)
 
 
 def select(run: Crossing, network: Trained, t: int, options: Mapping[str, Any]) -> Sets:

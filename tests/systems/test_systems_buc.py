@@ -6,30 +6,31 @@ import numpy as np
 import pytest
 
 from configs import buc as settings_of
-from jaxreid.stages import reid
+from jaxreid.stages import reid, repelled
 from jaxreid.systems import buc
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
 CONFIG = settings_of.get_config("tiny").to_dict()
 
 
 @pytest.mark.parametrize(("clusters", "value"), [(4, 1.3862944), (12_936, 9.4677694)])
 def test_an_empty_memory_costs_log_c(clusters, value):
     v, labels = jnp.eye(2), jnp.array([0, 3])
-    found = buc.repelled_loss(v, jnp.zeros((clusters, 2)), labels)
+    found = repelled.repelled_loss(v, jnp.zeros((clusters, 2)), labels)
     np.testing.assert_allclose(found, value, rtol=1e-6)
-    padded = buc.repelled_loss(v, jnp.zeros((clusters + 9, 2)), labels, jnp.int32(clusters))
+    padded = repelled.repelled_loss(v, jnp.zeros((clusters + 9, 2)), labels, jnp.int32(clusters))
     np.testing.assert_allclose(padded, value, rtol=1e-6)
 
 
 def test_the_memory_and_the_loss_are_the_golden_ones():
     v, y = jnp.array([[0.6, 0.8], [1.0, 0.0]]), jnp.array([1, 1])
-    first = buc.remember(jnp.zeros((3, 2)), v[:1], y[:1])
+    first = repelled.remember(jnp.zeros((3, 2)), v[:1], y[:1])
     np.testing.assert_allclose(first, [[0, 0], [0.6, 0.8], [0, 0]], atol=1e-6)
-    second = buc.remember(first, v[1:], y[1:])
+    second = repelled.remember(first, v[1:], y[1:])
     np.testing.assert_allclose(second[1], [0.8944272, 0.4472136], atol=1e-6)
-    np.testing.assert_array_equal(second, buc.remember(jnp.zeros((3, 2)), v, y))
-    assert float(buc.SHARPNESS * v[1] @ second[1]) == pytest.approx(8.9442719, abs=1e-5)
-    loss = buc.repelled_loss(v[1:], second, y[1:])
+    np.testing.assert_array_equal(second, repelled.remember(jnp.zeros((3, 2)), v, y))
+    assert float(repelled.SHARPNESS * v[1] @ second[1]) == pytest.approx(8.9442719, abs=1e-5)
+    loss = repelled.repelled_loss(v[1:], second, y[1:])
     assert float(loss[0]) == pytest.approx(2.609308e-4, abs=2e-7)
 
 
@@ -41,20 +42,20 @@ def test_the_memory_is_updated_sample_by_sample(proof):
     for embedding, label in zip(v, labels, strict=True):
         mixed = (expected[label] + embedding) / 2
         expected[label] = mixed / np.linalg.norm(mixed)
-    found = buc.remember(jnp.float32(memory), jnp.float32(v), labels)
+    found = repelled.remember(jnp.float32(memory), jnp.float32(v), labels)
     proof("BUC: memory", "sample by sample", np.abs(found - expected).max(), 1e-6)
     np.testing.assert_array_equal(found[3], np.float32(memory[3]))
-    shuffled = buc.remember(jnp.float32(memory), jnp.float32(v[::-1]), labels[::-1])
+    shuffled = repelled.remember(jnp.float32(memory), jnp.float32(v[::-1]), labels[::-1])
     assert np.abs(shuffled - found).max() > 0.1  # the order of visits counts
 
 
 def test_dropout_comes_after_the_length_is_one():
-    maps = jax.random.normal(jax.random.key(0), (64, 2, 2, 32))
-    head = buc.Repelled()
+    maps = jax.random.normal(jax.random.key(0), (64, 1, 2, 16))
+    head = repelled.Repelled()
     variables = head.init(jax.random.key(1), maps)
     rest = {"mutable": ["batch_stats"], "rngs": {"dropout": jax.random.key(2)}}
     trained = head.apply(variables, maps, train=True, **rest)[0]["metric"]
-    whole = buc.Repelled(dropout=0.0).apply(variables, maps, train=True, **rest)[0]
+    whole = repelled.Repelled(dropout=0.0).apply(variables, maps, train=True, **rest)[0]
     np.testing.assert_allclose(np.linalg.norm(whole["metric"], axis=1), 1, rtol=1e-5)
     kept = np.asarray(trained != 0)
     assert 0.4 < kept.mean() < 0.6

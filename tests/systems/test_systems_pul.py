@@ -37,10 +37,3 @@ def test_the_paper_s_settings_are_those_of_the_code():
 def test_options_that_make_no_round_are_refused(option, message):
     with pytest.raises(ValueError, match=message):
         pul._require(OPTIONS | option)
-
-
-def test_more_clusters_than_images_are_refused_before_any_training(tmp_path):
-    config = settings_of.get_config("tiny").to_dict()
-    with pytest.raises(ValueError, match="pul.clusters is 33, but the target has 32 training"):
-        pul.run(config | {"pul": OPTIONS | {"clusters": 33}}, tmp_path)
-    assert not list(tmp_path.glob("reid_*"))

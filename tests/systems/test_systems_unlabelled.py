@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tiny
 
-from jaxreid.stages import crossing, sets
+from jaxreid.stages import crossing, repelled, sets
 from jaxreid.systems import buc, pul
 from jaxreid.training.workdir import fingerprint, share
 
@@ -86,7 +86,10 @@ def test_pul_learns_every_round_from_the_network_of_the_source(finished_pul):
     assert settings(own / f"round_{t}" / "test")["model"] == embedded_by
 
 
-def test_a_threshold_that_leaves_too_little_is_named(finished_pul):
+def test_what_leaves_too_little_is_named(finished_pul, quick_compiler):
+    many = config("pul") | {"pul": config("pul")["pul"] | {"clusters": 33}}
+    with pytest.raises(ValueError, match="pul.clusters is 33, but the target has 32 training"):
+        pul.run(many, finished_pul)
     options = config("pul")["pul"] | {"threshold": 0.999999}
     run = crossing.begin(config("pul"), finished_pul)
     with pytest.raises(ValueError, match="pul.threshold is 0.999999, .* round 9 only . of 32"):
@@ -136,7 +139,7 @@ def test_buc_cut_and_continued_with_other_labels_ends_with_the_same_bytes(
 ):
     """Cut in the middle of step 0, where the memory is half full, and before step 1."""
     workdir = begun_again(finished_buc, tmp_path / "again", "reid_buc")
-    loading, training = buc.prefetch, buc.train
+    loading, training = repelled.prefetch, repelled.train
 
     def cut_loading(batch, start, stop):
         for step, arrays in loading(batch, start, stop):
@@ -151,7 +154,7 @@ def test_buc_cut_and_continued_with_other_labels_ends_with_the_same_bytes(
 
     for name, cut in (("prefetch", cut_loading), ("train", cut_training)):
         with monkeypatch.context() as patch:
-            patch.setattr(buc, name, cut)
+            patch.setattr(repelled, name, cut)
             with pytest.raises(Cut):
                 buc.run(config("buc"), workdir)
     assert (workdir / "reid_buc" / "step_0" / "done.json").exists()
