@@ -110,13 +110,12 @@ def conclude(
     Returns:
         What ``results.json`` holds.
     """
-    options, made = run.config["crossing"], dict(made or {})
-    real, first, rivals = run.data.source.train, direct(run), {}
-    # Under masks of ones nothing of the target would be seen: that is direct transfer.
-    if real.foreground and run.config["data"]["source"]["masks"] != "ones":
-        rivals["cut_and_paste"] = generate.to_target(run.workdir / "pasted", real, paster(run))
-    if run.data.truth is not None:
-        rivals["oracle"] = generate.to_target(run.workdir / "truth", real, run.data.truth)
+    options, made, first, rivals = (
+        run.config["crossing"],
+        dict(made or {}),
+        direct(run),
+        _rivals(run),
+    )
     trained = [first, train(run, "jitter", settings=replace(run.reid, jitter=options["jitter"]))]
     trained += [*own, *(train(run, arm, learned) for arm, learned in rivals.items())]
     test = crossed(run)
@@ -180,6 +179,17 @@ def sized(run: Crossing, split: Split) -> Split:
     """A split in the size that re-ID networks see."""
     height, width = run.config["crossing"]["size"]
     return split.resized((height, width)) if height else split
+
+
+def _rivals(run: Crossing) -> dict[str, Generated]:
+    """Generated sets that need no training: cut and paste, and the oracle's."""
+    real, found = run.data.source.train, {}
+    # Under masks of ones nothing of the target would be seen: that is direct transfer.
+    if real.foreground and run.config["data"]["source"]["masks"] != "ones":
+        found["cut_and_paste"] = generate.to_target(run.workdir / "pasted", real, paster(run))
+    if run.data.truth is not None:
+        found["oracle"] = generate.to_target(run.workdir / "truth", real, run.data.truth)
+    return found
 
 
 def _judged(run: Crossing, made: Mapping[str, Generated]) -> dict[str, dict[str, float]]:
