@@ -5,7 +5,7 @@ were chosen on seed 0. A run continues where it was stopped, takes over the
 stages that another run of these has finished with equal settings, and is stored as
 ``evidence/SYSTEM/seed_K.json``; what is stored with the present settings is not run again.
 
-    python -m benchmarks.evidence --system=camstyle [--seeds=5] [--sweep=NAME]
+    python -m benchmarks.evidence --system=camstyle [--seeds=5] [--sweep=NAME] [--override=KEY=TEXT]
     python -m benchmarks.evidence --table
 
 Both end with ``EVIDENCE.md``, beside the store; the second runs nothing.
@@ -88,11 +88,15 @@ def settings(options: argparse.Namespace, seed: int) -> dict[str, Any]:
 
 
 def overrides(options: argparse.Namespace, seed: int) -> dict[str, Any]:
-    """What a run changes in its config: the seeds, and judges wherever the system knows them."""
+    """What a run changes in its config: the seeds, judges wherever the system knows them, and more.
+
+    That is what ``--override`` names: networks that need weights, say.
+    """
     config = import_module(f"configs.{options.system}").get_config(options.scale)
     blocks = [] if options.sweep else [options.system, "crossing"]
     judged = {f"{name}.judge": True for name in blocks if "judge" in config.get(name, {})}
-    return {"seed": seed, **_world_seeds(config.data, seed)} | judged
+    given = dict(text.split("=", 1) for text in options.override)
+    return {"seed": seed, **_world_seeds(config.data, seed)} | judged | given
 
 
 def _world_seeds(data: Mapping[str, Any], seed: int) -> dict[str, int]:
@@ -117,7 +121,8 @@ def _code(workdir: Path) -> list[str]:
 
 def _kept(results: dict[str, Any]) -> dict[str, Any]:
     environment = results["environment"]
-    kept = {key: results[key] for key in ("settings", "arms", "quality", "notes") if key in results}
+    names = ("settings", "arms", "quality", "distances", "notes")
+    kept = {key: results[key] for key in names if key in results}
     return kept | {"device": environment["device"], "jax": environment["jax"]}
 
 
@@ -147,6 +152,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--system", choices=systems, default="camstyle")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--sweep", default="", help="of the system's config; default none")
+    parser.add_argument("--override", action="append", default=[], help="KEY=TEXT of the config")
     parser.add_argument("--scale", default="demo")
     parser.add_argument("--workdir", type=Path, default=Path("runs/evidence"))
     parser.add_argument("--store", type=Path, default=Path("evidence"))

@@ -1,7 +1,7 @@
 """``EVIDENCE.md``: one table per system from the runs that are stored in the tree."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,10 @@ them for the target's; *recognised* is then of them searching the source's other
 *within_cameras*: standard deviation of mean colours, of the cameras and of the images of one
 camera; the first should fall and the second stay. The row `untranslated` is the source images as
 they are, `real` the accuracy on real images (of the target).
+
+The third table, between two sets, has distances of sets of images to the target's training images
+(`fd`, `kd`: Frechet and kernel; `precision`, `recall`) by the network that the key names, and LPIPS
+of pairs. `source` is the source as it is, `floor` one half of the target against the other.
 """
 COLUMNS = (
     *("arm", "seeds", "rank-1", "mAP", "mAP less baseline"),
@@ -69,21 +73,22 @@ def _section(folder: Path) -> str:
 
     arms = sorted(names, key=place)
     table = markdown.table([COLUMNS, *(_row(arm, runs) for arm in arms)])
-    quality = _quality([run["quality"] for run in runs if "quality" in run])
+    quality = _quality([run["quality"] for run in runs if "quality" in run], _spread)
+    apart = _quality([run["distances"] for run in runs if "distances" in run], _plain)
     notes = "\n".join(f"`{arm}`: {note}." for arm, note in runs[0].get("notes", {}).items())
-    parts = [f"## {folder.name}", table, notes, quality, _origin(runs, seeds)]
+    parts = [f"## {folder.name}", table, notes, quality, apart, _origin(runs, seeds)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _quality(found: Sequence[dict[str, dict[str, float]]]) -> str:
-    """Mean and spread of what the judges say of each generated set, '' where nobody judged."""
+def _quality(found: Sequence[dict[str, dict[str, float]]], cell: Callable[..., str]) -> str:
+    """Mean and spread of what was found of each set of images, '' where nothing was."""
     if not found:
         return ""
     kinds = list(dict.fromkeys(key for scores in found[0].values() for key in scores))
     rows = []
     for name, scores in found[0].items():
         values = {key: np.array([run[name][key] for run in found]) for key in scores}
-        rows.append([name, *(_spread(values[k]) if k in values else "" for k in kinds)])
+        rows.append([name, *(cell(values[k]) if k in values else "" for k in kinds)])
     return markdown.table([("images", *kinds), *rows])
 
 
@@ -132,6 +137,12 @@ def _scores(arm: str, key: str, runs: Sequence[Run]) -> np.ndarray:
 def _spread(values: np.ndarray) -> str:
     spread = f" ({100 * values.std(ddof=1):.1f})" if len(values) > 1 else ""
     return f"{100 * values.mean():.1f}{spread}"
+
+
+def _plain(values: np.ndarray) -> str:
+    """Of distances, which are no fractions."""
+    spread = f" ({values.std(ddof=1):.2g})" if len(values) > 1 else ""
+    return f"{values.mean():.3g}{spread}"
 
 
 def _interval(interval: Interval, digits: int = 1) -> str:

@@ -72,6 +72,16 @@ def test_what_judges_said_stands_in_a_table_of_its_own(tmp_path):
     assert "| own | 60.0 (14.1) | 40.0 (0.0) |" in page(tmp_path)
 
 
+def test_distances_of_sets_stand_in_a_third(tmp_path):
+    for seed, apart in enumerate((0.05, 0.07)):
+        store(tmp_path / "x", seed, {"own": 0.2, "baseline": 0.1})
+        path = tmp_path / "x" / f"seed_{seed}.json"
+        found = {"floor": {"fd/net": 0.01}, "own": {"fd/net": apart, "lpips/oracle": 0.3}}
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"distances": found}))
+    assert "| images | fd/net |" in page(tmp_path)
+    assert "| own | 0.06 (0.014) |" in page(tmp_path)
+
+
 def test_what_has_to_be_said_of_an_arm_stands_below_the_table(tmp_path):
     store(tmp_path / "x", 0, {"own": 0.2, "baseline": 0.1}, notes={"own": "knows names"})
     assert "20.0 |  |  |  |  |\n\n`own`: knows names.\n\n`python" in page(tmp_path)
@@ -106,12 +116,13 @@ def launches(monkeypatch):
         flags = dict(f.removeprefix("--").split("=") for f in command[2:])
         workdir, seed = Path(flags["workdir"]), int(flags["config.seed"])
         (workdir / "world").symlink_to("../../other/seed_0/world")
-        options = SimpleNamespace(system="camstyle", scale="tiny", sweep="")
+        options = SimpleNamespace(system="camstyle", scale="tiny", sweep="", override=[])
         results = {
             "arms": {"baseline": {"rank-1": 0.5, "mAP": 0.4}},
             "settings": evidence.settings(options, seed),
             "environment": {"device": "cpu", "jax": "0.10", "numpy": "2"},
             "quality": {"camstyle": {"style": 0.5}},
+            "distances": {"floor": {"fd/x": 2.0}},
             "notes": {"camstyle": "said"},
             "camera_pairs": {},
         }
@@ -154,6 +165,7 @@ def test_a_run_is_stored_once_with_its_origin(tmp_path, monkeypatch, launches):
     assert stored == {
         "arms": {"baseline": {"rank-1": 0.5, "mAP": 0.4}},
         "quality": {"camstyle": {"style": 0.5}},
+        "distances": {"floor": {"fd/x": 2.0}},
         "notes": {"camstyle": "said"},
         "code": ["abc with local changes", "old", "older"],
         "device": "cpu",
@@ -167,12 +179,15 @@ def test_a_run_is_stored_once_with_its_origin(tmp_path, monkeypatch, launches):
 @pytest.mark.parametrize("system", ["ptgan", "camstyle", "ide"])
 def test_judges_are_asked_wherever_a_system_knows_them(system):
     def options(sweep):
-        return SimpleNamespace(system=system, scale="demo", sweep=sweep)
+        return SimpleNamespace(system=system, scale="demo", sweep=sweep, override=[])
 
     block = {"ptgan": "crossing", "camstyle": "camstyle", "ide": None}[system]
     judged = {f"{block}.judge": True} if block else {}
     found = evidence.overrides(options(""), 3)
     assert {key: value for key, value in found.items() if "judge" in key} == judged
+    assert evidence.overrides(options("person"), 3).get("crossing.lpips") is None
+    asked = SimpleNamespace(**vars(options("person")) | {"override": ["crossing.lpips=alexnet"]})
+    assert evidence.overrides(asked, 3)["crossing.lpips"] == "alexnet"
     assert not any("judge" in key for key in evidence.overrides(options("person"), 3))
 
 

@@ -126,7 +126,7 @@ def conclude(
         for view, parts in views.items()
     ]
     apart = distances.measure(
-        run.workdir / "measures",
+        run.workdir / "_".join(filter(None, ("measures", options["features"], options["lpips"]))),
         *(run.data, made | rivals, first),
         features=options["features"],
         trunk=options["lpips"],
