@@ -12,9 +12,11 @@ import jax
 import numpy as np
 import pytest
 
-# For the processes that tests start, which would spend most of their time compiling: this one has
-# read its environment already.
+# For the processes that tests start, which would spend most of their time compiling. This one and
+# its workers, who inherit it, optimise unless a test asks for `quick_compiler`: what is compiled
+# how must not depend on the order of tests.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+jax.config.update("jax_disable_most_optimizations", False)
 
 HEAD = """# What the tests compare, and how far apart it was
 
