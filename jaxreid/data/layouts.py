@@ -3,7 +3,7 @@
 One reader (``scan``) serves every row of ``LAYOUTS``; a new set of the kind is a new row.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 
@@ -17,12 +17,18 @@ class Source:
     Attributes:
         folder: below the root.
         lists: text files below the root with lines ``path pid``; none: every picture counts.
-        pid_offset: added to the pids, for sets that number every split from 0.
+        pid_offset: added to the pids, where two splits give one number to two people.
+        subfolders: of ``folder``, those that hold the pictures, one per camera; none: it holds them
+            itself.
+        people: raw numbers of those who belong to the split, where splits share folders; none:
+            everybody.
     """
 
     folder: str
     lists: tuple[str, ...] = ()
     pid_offset: int = 0
+    subfolders: tuple[str, ...] = ()
+    people: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -53,8 +59,8 @@ class Layout:
         title: as papers write it.
         archives: folder names of the unpacked official archive.
         splits: train, query and gallery.
-        patterns: of file names, tried in order, with the groups ``pid`` and ``camera``; cameras in
-            names count from 1.
+        patterns: of names, tried in order, with the groups ``pid`` and ``camera``; cameras count
+            from 1 or from a. A name is that of the file, below subfolders ``subfolder/file``.
         distractors: pids of pictures of nobody in particular.
         published: per split, what a complete copy holds; {} if there is nothing to compare with.
         notice: terms and warnings, said when the set is prepared or checked.
@@ -193,6 +199,58 @@ def _msmt17(version: int, validation: bool) -> Layout:
     )
 
 
+_PRID_TERMS = "PRID-2011 is for academic use: cite Hirzer et al., SCIA 2011."
+
+
+def _views(views: str, people: Iterable[int] = (), pid_offset: int = 0) -> Source:
+    folders = tuple(f"cam_{view}" for view in views)
+    return Source("single_shot", (), pid_offset, folders, frozenset(people))
+
+
+# View A saw people 1..385, view B 1..749; 1..200 are the same in both, and from 201 on one number
+# names two people.
+_PRID = Layout(
+    name="prid2011",
+    title="PRID-2011, single shot, odd people train",
+    archives=("prid_2011",),
+    splits={
+        "train": _views("ab", range(1, 200, 2)),
+        "query": _views("a", range(2, 201, 2)),
+        "gallery": _views("b", (*range(2, 201, 2), *range(201, 750))),
+    },
+    patterns=(r"cam_(?P<camera>[ab])/person_(?P<pid>\d{4})\.png",),
+    published={
+        "train": Counts(100, 200, (100, 100)),
+        "query": Counts(100, 100, (100,)),
+        "gallery": Counts(649, 649, (0, 649)),
+    },
+    notice=(
+        f"{_PRID_TERMS} It has no official training split: here the shared people with odd numbers "
+        "train and those with even numbers are queries. Papers draw ten random halves and average."
+    ),
+)
+
+_PRID_OFFICIAL = replace(
+    _PRID,
+    name="prid2011_official",
+    title="PRID-2011, single shot, all 200 shared people as queries",
+    splits={
+        # view B gave the numbers 201..385 to others, who are in the gallery: here 750..934
+        "train": _views("a", range(201, 386), pid_offset=549),
+        "query": _views("a", range(1, 201)),
+        "gallery": _views("b"),
+    },
+    published={
+        "train": Counts(185, 185, (185,)),
+        "query": Counts(200, 200, (200,)),
+        "gallery": Counts(749, 749, (0, 749)),
+    },
+    notice=(
+        f"{_PRID_TERMS} All shared people are tested, so what is left to train on is 185 people "
+        "of view A alone, one picture each; nobody of the gallery is among them."
+    ),
+)
+
 LAYOUTS: Mapping[str, Layout] = {
     layout.name: layout
     for layout in (
@@ -206,6 +264,8 @@ LAYOUTS: Mapping[str, Layout] = {
         _msmt17(1, validation=True),
         _msmt17(2, validation=False),
         _msmt17(1, validation=False),
+        _PRID,
+        _PRID_OFFICIAL,
     )
 }
 """Every layout by name. MSMT17 trains on list_train and list_val; ``_noval`` on list_train only."""

@@ -17,7 +17,7 @@ class Record:
         pid: person; raw number, -1 for junk.
         camera: 0-based.
         domain: layout or set that the picture belongs to.
-        name: file name; a generated picture's name tells it from its siblings.
+        name: of the file, or ``subfolder/file``; a generated picture's tells it from its siblings.
         source: name of the picture that this one was generated from, '' for a real one.
         style: target camera, domain or pose of a generated picture, -1 for a real one.
         generated: whether a network made it.

@@ -19,9 +19,9 @@ class Entry(NamedTuple):
 
     Attributes:
         path: the file.
-        pid: person; offset where the set numbers every split from 0, -1 for junk.
+        pid: person; offset where two splits give one number to two people, -1 for junk.
         camera: 0-based.
-        name: file name.
+        name: of the file, below its subfolder where the layout has any; unique in a split.
     """
 
     path: Path
@@ -117,8 +117,14 @@ def _nearby(root: Path) -> Iterator[Path]:
 
 
 def _needed(layout: Layout) -> list[str]:
-    needed = (name for source in layout.splits.values() for name in (source.folder, *source.lists))
+    sources = layout.splits.values()
+    needed = (name for source in sources for name in (*_places(source), *source.lists))
     return list(dict.fromkeys(needed))
+
+
+def _places(source: Source) -> list[str]:
+    """The folders with pictures, below the root."""
+    return [f"{source.folder}/{part}" for part in source.subfolders] or [source.folder]
 
 
 def _missing(layout: Layout, root: Path) -> list[str]:
@@ -132,27 +138,31 @@ def _wants(layout: Layout) -> str:
 def _entries(layout: Layout, root: Path, split: str) -> list[Entry]:
     source = layout.splits[split]
     folder = root / source.folder
-    found = sorted(_listed(root, source) if source.lists else _contained(folder))
-    if not found:
-        raise ValueError(
-            f"{folder} holds no pictures for the split {split!r} of {layout.title}: "
-            "unpack the archive again."
-        )
+    found = sorted(_listed(root, source) if source.lists else _contained(root, source))
     entries, strange = [], []
     for path, pid in found:
-        match = _match(layout, path.name)
+        name = path.relative_to(folder).as_posix() if source.subfolders else path.name
+        match = _match(layout, name)
         if match is None:
-            strange.append(path.name)
+            strange.append(name)
             continue
         # CUHK03 writes a person as pair_number, e.g. 1_003
         raw = int(match["pid"].replace("_", "")) if pid is None else pid
+        if source.people and raw not in source.people:
+            continue
         number = raw + source.pid_offset if raw != JUNK else JUNK
-        entries.append(Entry(path, number, int(match["camera"]) - 1, path.name))
+        entries.append(Entry(path, number, _camera(match["camera"]), name))
     if strange:
         raise ValueError(
             f"{len(strange):,} of {len(found):,} file names in {folder} are not names of "
             f"{layout.title} ({layout.patterns[0]}): {shortened(strange)}. Remove or rename them, "
             "or choose the layout that they belong to."
+        )
+    if not entries:
+        places = " and ".join(str(root / place) for place in _places(source))
+        raise ValueError(
+            f"{places} holds no pictures for the split {split!r} of {layout.title}: "
+            "unpack the archive again."
         )
     return entries
 
@@ -162,10 +172,15 @@ def _match(layout: Layout, name: str) -> re.Match[str] | None:
     return next((match for match in matches if match), None)
 
 
-def _contained(folder: Path) -> Iterator[tuple[Path, None]]:
-    for path in folder.iterdir():
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith("._"):
-            yield path, None
+def _camera(text: str) -> int:
+    return int(text) - 1 if text.isdecimal() else ord(text) - ord("a")
+
+
+def _contained(root: Path, source: Source) -> Iterator[tuple[Path, None]]:
+    for place in _places(source):
+        for path in (root / place).iterdir():
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith("._"):
+                yield path, None
 
 
 def _listed(root: Path, source: Source) -> Iterator[tuple[Path, int]]:
@@ -203,5 +218,5 @@ def _check_labels(layout: Layout, root: Path, splits: dict[str, list[Entry]]) ->
         if count(layout, entries).identities < 2:
             raise ValueError(
                 f"The split {split!r} in {root} shows fewer than two identities, so nobody can be "
-                "told apart. Check the person numbers at the beginning of the file names."
+                "told apart. Check the person numbers in the file names."
             )

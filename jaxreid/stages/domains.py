@@ -148,8 +148,8 @@ def require_cameras(domains: Domains) -> None:
     raise ValueError(
         "data.target: this method translates to the cameras of the target, so that each of its "
         f"training images needs the label 'camera', and two or more cameras; {found}. Official "
-        "layouts read it from the file names (c1, c2, ...): put the true camera there, or take a "
-        "method that needs none (ptgan, spgan)"
+        "layouts read it from the names of files (c1, c2, ...) or folders (cam_a, cam_b): put the "
+        "true camera there, or take a method that needs none (ptgan, spgan)"
     )
 
 

@@ -183,7 +183,7 @@ def _records(
                 pid=int(real.pids[row]),
                 camera=int(real.cameras[row]),
                 domain=domain,
-                name=f"{Path(name).stem}_{suffix}.png",
+                name=f"{Path(name).with_suffix('')}_{suffix}.png",
                 source=name,
                 style=style,
             )

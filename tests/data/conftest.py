@@ -52,12 +52,18 @@ MSMT = {
         ("0001/0001_001_10_0303morning_0408_0.jpg", 1),
     ],
 }
+PRID = {  # from 201 on a number names two people, one per view
+    "single_shot/cam_a": [f"person_{pid:04d}.png" for pid in (1, 2, 3, 4, 201, 203)],
+    "single_shot/cam_b": [f"person_{pid:04d}.png" for pid in (1, 2, 3, 4, 201, 749)],
+    "multi_shot/cam_a/person_0001": ["0001.png"],
+}
 ROOTS = {
     "market1501": "Market-1501-v15.09.15",
     "dukemtmc_reid": "DukeMTMC-reID",
     "cuhk03_np_detected": "cuhk03-np",
     "msmt17_v1": "MSMT17_V1",
     "msmt17_v2": "MSMT17_V2",
+    "prid2011": "prid_2011",
 }
 
 
@@ -81,7 +87,7 @@ def _write(name: str, root: Path) -> None:
             (root / listed).write_text("".join(f"{path} {pid}\n" for path, pid in lines))
             paint(folder / "0000" / "._0000_000_01_0303morning_0008_0.jpg")
         return
-    table = {"dukemtmc_reid": DUKE, "cuhk03_np_detected": CUHK}.get(name, MARKET)
+    table = {"dukemtmc_reid": DUKE, "cuhk03_np_detected": CUHK, "prid2011": PRID}.get(name, MARKET)
     below = root / "detected" if name == "cuhk03_np_detected" else root
     for folder, names in table.items():
         for file in names:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from jaxreid.data import LAYOUTS, Split, layouts
 from jaxreid.evaluation import MARKET, Embedded, evaluate
-from jaxreid.stages import domains, publish, sets
+from jaxreid.stages import domains, generate, publish, sets
 from jaxreid.stages.arms import Arm
 
 NAMES = {
@@ -79,3 +79,51 @@ def test_methods_that_need_the_target_s_cameras_stop_without_them(cameras, said)
 
 def test_two_cameras_are_enough():
     domains.require_cameras(target(4, 0, 4))
+
+
+def crossed(duke, workdir, **of_target):
+    """From ``duke`` to another set, at its size."""
+    keys = ("name", "root", "world", "masks")
+    source = {key: getattr(duke, key) for key in keys}
+    both = domains.Settings(8, 4, source, {"world": {}, "masks": "", **of_target})
+    return domains.prepare(workdir, both, seed=0)
+
+
+@pytest.fixture
+def prid(tmp_path):
+    """A folder in PRID-2011's form, whose two views have equal file names."""
+    for view, people in {"cam_a": (1, 2, 3, 4, 201, 202), "cam_b": (1, 2, 3, 4, 201)}.items():
+        folder = tmp_path / "prid_2011" / "single_shot" / view
+        folder.mkdir(parents=True)
+        for pid in people:
+            colour = (pid, 50, ord(view[-1]))
+            Image.new("RGB", (4, 8), colour).save(folder / f"person_{pid:04d}.png")
+    return str(tmp_path / "prid_2011")
+
+
+def test_prid_is_a_target_with_two_cameras(duke, prid, tmp_path):
+    both = crossed(duke, tmp_path / "run", name="prid2011", root=prid, masks="centre_ellipse")
+    domains.require_cameras(both)
+    train = both.target.train
+    assert train.pids.tolist() == [-1] * 4 and train.cameras.tolist() == [0, 0, 1, 1]
+    assert train.masks(np.arange(4)).shape == (4, 8, 4, 1)
+    assert both.target.query.pids.tolist() == [2, 4]
+    assert both.target.gallery.pids.tolist() == [2, 4, 201]
+
+
+def test_official_prid_trains_on_one_view_which_some_methods_refuse(duke, prid, tmp_path):
+    both = crossed(duke, tmp_path / "run", name="prid2011_official", root=prid)
+    assert len(both.target.train) == 2
+    with pytest.raises(ValueError, match="all 2 are of camera 1.*folders .cam_a, cam_b.*spgan"):
+        domains.require_cameras(both)
+
+
+def test_pictures_generated_of_equal_file_names_keep_names_of_their_own(prid, tmp_path):
+    real = sets.prepare(tmp_path / "run", sets.Settings("prid2011", prid, 8, 4, {})).train
+    copied = sets.Translators({(sets.SOURCE, sets.TARGET): Split.images}, "copies")
+    made = generate.to_target(tmp_path / "made", real, copied).split
+    assert made.names[::2] == (
+        "cam_a/person_0001_fake_target.png",
+        "cam_b/person_0001_fake_target.png",
+    )
+    assert made.sources == real.names
