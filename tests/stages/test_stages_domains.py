@@ -118,6 +118,24 @@ def test_official_prid_trains_on_one_view_which_some_methods_refuse(duke, prid, 
         domains.require_cameras(both)
 
 
+def test_the_real_video_is_a_target_whose_cameras_are_passages(duke, tmp_path):
+    root, tested = tmp_path / "vtest", ["0002_c12s1_000100_08.png", "0003_c15s1_000040_02.png"]
+    tested += ["0002_c16s1_000300_16.png", "0003_c17s1_000200_25.png"]
+    trained = ["0001_c1s1_000000_00.png", "0001_c4s1_000600_43.png", "0004_c35s1_000700_50.png"]
+    names = {"bounding_box_train": trained, "query": tested, "bounding_box_test": tested}
+    for folder, files in names.items():
+        for below, mode in ((folder, "RGB"), (f"masks/{folder}", "L")):
+            (root / below).mkdir(parents=True)
+            for name in files:
+                Image.new(mode, (4, 8), (40 * int(name[:4]),) * len(mode)).save(root / below / name)
+    both = crossed(duke, tmp_path / "run", name="vtest", root=str(root), masks="root")
+    domains.require_cameras(both)
+    train = both.target.train
+    assert train.pids.tolist() == [-1] * 3 and train.cameras.tolist() == [0, 3, 34]
+    np.testing.assert_array_equal(train.masks(np.arange(3))[:, 0, 0, 0], [40, 40, 160])
+    assert both.target.query.pids.tolist() == both.target.gallery.pids.tolist() == [2, 2, 3, 3]
+
+
 def test_pictures_generated_of_equal_file_names_keep_names_of_their_own(prid, tmp_path):
     real = sets.prepare(tmp_path / "run", sets.Settings("prid2011", prid, 8, 4, {})).train
     copied = sets.Translators({(sets.SOURCE, sets.TARGET): Split.images}, "copies")
