@@ -288,7 +288,7 @@ def test_a_run_ends_with_its_scores_and_says_what_it_knew(finished):
 
 
 def test_spgan_with_taudl_begins_with_spgan_s_network(finished, tmp_path):
-    others = shutil.ignore_patterns("distances", "reid_taudl", "*.html")
+    others = shutil.ignore_patterns("measures*", "reid_taudl", "*.html")
     shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True, ignore=others)
     done = tiny.launch("spgan", tmp_path, "--config.spgan.taudl=True")
     assert done.returncode == 0, done.stderr[-2000:]
