@@ -40,7 +40,9 @@ class Crossing(NamedTuple):
 
 def begin(config: Mapping[str, Any], workdir: Path) -> Crossing:
     """Prepares both sets and refuses what cannot be trained; see ``configs.common.crossing``."""
-    settings, options = reid.Settings(**config["reid"]), config["crossing"]
+    # No arm here adds generated images to real ones, so that devices need not share their number.
+    settings = replace(reid.Settings(**config["reid"]), generated_batch=0)
+    options = config["crossing"]
     sets = domains.Settings(**config["data"])
     _require(options)
     distances.require(options["features"], options["lpips"], (sets.height, sets.width))
