@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxreid.data import Plan, Split, augment, companions, pk, prefetch, shuffled, stream
@@ -206,11 +205,11 @@ def train(
 
 
 def begin_with(variables: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """``variables`` with the backbone of ``other``: a copy, as training overwrites its state."""
+    """``variables`` with the backbone of ``other``."""
     found = {}
     for kind, tree in variables.items():
         taken = {"backbone": other[kind]["backbone"]} if "backbone" in tree else {}
-        found[kind] = {**tree, **jax.tree.map(jnp.copy, taken)}
+        found[kind] = {**tree, **taken}
     return found
 
 

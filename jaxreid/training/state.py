@@ -46,7 +46,12 @@ def create(
         variables: per net its Flax variables: ``params`` and, where it has them, ``batch_stats``.
         tx: per trained net its optimiser; a net without one is frozen.
         extra: initial entries of ``State.extra``.
+
+    Returns:
+        A state with copies of all variables: training overwrites what it is given, and whoever gave
+        them may still need them.
     """
+    variables = jax.tree.map(jnp.copy, dict(variables))
     nets = {
         name: Net(v["params"], v.get("batch_stats", {}), tx[name].init(v["params"]))
         if name in tx

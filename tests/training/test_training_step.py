@@ -137,3 +137,14 @@ def test_pool_returns_the_first_images_then_about_half_old_ones():
     # An image that came back after the filling has left its slot for good.
     assert not inside & set(out[50:][old].tolist())
     assert isinstance(pool, Pool) and len(inside) == 50
+
+
+def test_a_state_owns_its_arrays():
+    """What a step that overwrites its state was begun with can still be read."""
+    given = {"params": {"w": jnp.ones(3)}, "batch_stats": {"mean": jnp.zeros(3)}}
+    state = create(
+        jax.random.key(0), {"trained": given, "frozen": given}, {"trained": optax.sgd(1.0)}
+    )
+    jax.jit(lambda s: jax.tree.map(lambda x: x, s), donate_argnums=0)(state)
+    assert all(not leaf.is_deleted() for leaf in jax.tree.leaves(given))
+    np.testing.assert_array_equal(given["params"]["w"], 1.0)
