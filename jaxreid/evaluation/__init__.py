@@ -1,5 +1,6 @@
 """Retrieval protocols and distances of image sets: pure functions from embeddings to scores."""
 
+from jaxreid.evaluation.draws import Permutations, drawn, load_permutations
 from jaxreid.evaluation.frechet import Moments, frechet_distance, merge, moments
 from jaxreid.evaluation.inspection import (
     CameraPairs,
@@ -14,7 +15,17 @@ from jaxreid.evaluation.kernel import (
 )
 from jaxreid.evaluation.manifold import PrecisionRecall, precision_recall
 from jaxreid.evaluation.pairs import Estimate, chosen_rows, paired, random_pairs, spread
-from jaxreid.evaluation.protocol import MARKET, Embedded, Protocol
+from jaxreid.evaluation.protocol import (
+    MARKET,
+    REGDB,
+    SYSU_ALL,
+    SYSU_ALL_MULTI,
+    SYSU_INDOOR,
+    SYSU_INDOOR_MULTI,
+    Draw,
+    Embedded,
+    Protocol,
+)
 from jaxreid.evaluation.quality import (
     Distance,
     FeatureNet,
@@ -25,17 +36,25 @@ from jaxreid.evaluation.quality import (
     precision_recall_between,
 )
 from jaxreid.evaluation.ranking import evaluate, query_scores
-from jaxreid.evaluation.scores import QueryScores, Scores, average
+from jaxreid.evaluation.scores import QueryScores, Scores, average, deviations
+from jaxreid.evaluation.tsne import tsne
 
 __all__ = [
     "MARKET",
+    "REGDB",
+    "SYSU_ALL",
+    "SYSU_ALL_MULTI",
+    "SYSU_INDOOR",
+    "SYSU_INDOOR_MULTI",
     "CameraPairs",
     "Distance",
+    "Draw",
     "Embedded",
     "Estimate",
     "FeatureNet",
     "Moments",
     "OverSubsets",
+    "Permutations",
     "PrecisionRecall",
     "Protocol",
     "QueryScores",
@@ -44,6 +63,8 @@ __all__ = [
     "average",
     "camera_pairs",
     "chosen_rows",
+    "deviations",
+    "drawn",
     "evaluate",
     "frechet_between",
     "frechet_distance",
@@ -52,6 +73,7 @@ __all__ = [
     "kernel_between",
     "kernel_distance",
     "kernel_distance_over_subsets",
+    "load_permutations",
     "merge",
     "moments",
     "paired",
@@ -61,4 +83,5 @@ __all__ = [
     "random_pairs",
     "spread",
     "top_ranked",
+    "tsne",
 ]

@@ -9,11 +9,12 @@ from numpy.typing import ArrayLike
 
 # Rules that hide gallery pictures from one query: (same identity, query camera, gallery camera) ->
 # hidden. They use operators only, so they serve NumPy on the host and jax.numpy on the device.
-# SYSU-MM01's cameras 2 (visible) and 3 (infrared) stand in the same room.
+# SYSU-MM01's cameras 2 (visible) and 3 (infrared) stand in the same room. Splits count from 0, its
+# authors from 1; as queries are of cameras 3 and 6 alone, one rule serves both ways of counting.
 MASKS: Mapping[str, Callable[[Any, Any, Any], Any]] = {
     "same_id_same_camera": lambda same, query, gallery: same & (query == gallery),
     "same_camera": lambda same, query, gallery: query == gallery,
-    "sysu": lambda same, query, gallery: (query == 3) & (gallery == 2),
+    "sysu": lambda same, query, gallery: (query == gallery + 1) & ((query == 2) | (query == 3)),
     "none": lambda same, query, gallery: same & False,
 }
 
@@ -24,6 +25,26 @@ def _check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
+class Draw:
+    """Which galleries are drawn from a larger one; see `jaxreid.evaluation.draws.drawn`.
+
+    Attributes:
+        cameras: 0-based; pictures of others are not searched.
+        shots: pictures of each person in each of these cameras.
+        trials: galleries, over which scores are averaged.
+    """
+
+    cameras: tuple[int, ...]
+    shots: int
+    trials: int = 10
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cameras", tuple(int(camera) for camera in self.cameras))
+        if not self.cameras or min(self.shots, self.trials) < 1:
+            raise ValueError(f"{self} draws nothing: give cameras, 1 shot and 1 trial or more.")
+
+
+@dataclasses.dataclass(frozen=True)
 class Protocol:
     """The rules of one evaluation; print them beside every number.
 
@@ -31,7 +52,8 @@ class Protocol:
         mask: gallery pictures a query does not see. ``same_id_same_camera``: its own identity in
             its own camera (Market-1501, DukeMTMC-reID, MSMT17, CUHK03-NP). ``same_camera``: its own
             camera altogether (CUHK03 classic as in open-reid). ``sysu``: camera 2 for queries of
-            camera 3, cameras numbered as in the data set (SYSU-MM01). ``none`` (RegDB, VIPeR).
+            camera 3 (SYSU-MM01), whose queries are of cameras 3 and 6; counted from 1 as its
+            authors do, or from 0 as splits do. ``none`` (RegDB, VIPeR).
         junk_pids: identities removed from the gallery for every query. Market-1501's junk is -1;
             its distractors, 0, stay.
         cmc: what a rank counts. ``image``: pictures up to the first match. ``identity``: distinct
@@ -42,6 +64,7 @@ class Protocol:
         rank_truncate: matches behind this many ranked pictures count for nothing (2,000 and 4,000
             in the MATLAB scripts of DukeMTMC-reID), or None. Only with ``cmc='image'``.
         normalize: Euclidean distance between L2-normalised embeddings; False: between raw ones.
+        draw: which galleries are drawn, or None: there is one, the whole.
     """
 
     mask: str = "same_id_same_camera"
@@ -50,6 +73,7 @@ class Protocol:
     empty_query: str = "drop"
     rank_truncate: int | None = None
     normalize: bool = True
+    draw: Draw | None = None
 
     def __post_init__(self) -> None:
         _check_choice("mask", self.mask, tuple(MASKS))
@@ -57,6 +81,8 @@ class Protocol:
         _check_choice("empty_query", self.empty_query, ("drop", "zero"))
         # Configs hand over lists; a tuple keeps the record hashable.
         object.__setattr__(self, "junk_pids", tuple(int(pid) for pid in self.junk_pids))
+        if isinstance(self.draw, Mapping):  # read back from JSON
+            object.__setattr__(self, "draw", Draw(**self.draw))
         if self.rank_truncate is None:
             return
         if self.rank_truncate < 1:
@@ -71,12 +97,31 @@ class Protocol:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the fields as plain JSON values."""
-        return dataclasses.asdict(self) | {"junk_pids": list(self.junk_pids)}
+        """Returns the fields as plain JSON values, ``draw`` where there is one."""
+        fields = dataclasses.asdict(self) | {"junk_pids": list(self.junk_pids)}
+        del fields["draw"]
+        if self.draw is None:
+            return fields
+        return fields | {"draw": {**vars(self.draw), "cameras": list(self.draw.cameras)}}
 
 
 MARKET = Protocol()
 """Market-1501's rules, which DukeMTMC-reID, MSMT17 and CUHK03-NP share."""
+
+REGDB = Protocol(mask="none")
+"""RegDB's rules within one trial, in either direction: exchange query and gallery for the other."""
+
+SYSU_ALL = Protocol(mask="sysu", cmc="identity", draw=Draw((0, 1, 3, 4), shots=1))
+"""SYSU-MM01, all-search, single-shot: the queries see all visible cameras, indoors and outdoors."""
+
+SYSU_ALL_MULTI = dataclasses.replace(SYSU_ALL, draw=Draw((0, 1, 3, 4), shots=10))
+"""SYSU-MM01, all-search, multi-shot."""
+
+SYSU_INDOOR = dataclasses.replace(SYSU_ALL, draw=Draw((0, 1), shots=1))
+"""SYSU-MM01, indoor-search, single-shot; only 56 of the 96 people were seen there."""
+
+SYSU_INDOOR_MULTI = dataclasses.replace(SYSU_ALL, draw=Draw((0, 1), shots=10))
+"""SYSU-MM01, indoor-search, multi-shot."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from jaxreid.evaluation import checks
 from jaxreid.evaluation.counting import BLOCK, Block, count, shard_gallery, single_device
+from jaxreid.evaluation.draws import check_drawn, drawn
 from jaxreid.evaluation.protocol import MARKET, MASKS, Embedded, Protocol
 from jaxreid.evaluation.scores import (
     CMC_RANKS,
@@ -44,7 +45,8 @@ def evaluate(
         gallery: what is searched.
         protocol: the rules; by default those of Market-1501.
         trials: galleries drawn from ``gallery``, each as row numbers (or one bool per row); the
-            scores are averaged over them (SYSU-MM01 has ten). None: one trial, the whole gallery.
+            scores are averaged over them (SYSU-MM01 has ten). None: those of ``drawn(gallery,
+            protocol.draw)`` or, if the protocol draws none, one trial, the whole gallery.
         mesh: one-axis ``('data',)`` mesh with Auto axes to split the gallery over; None: the first
             device. The result does not depend on it.
 
@@ -53,10 +55,15 @@ def evaluate(
 
     Raises:
         ValueError: no query or gallery picture, embeddings that are not finite, do not fit together
-            or are all equal, or no query with a match.
+            or are all equal, no query with a match, or trials that the protocol cannot draw.
     """
     checks.check_not_collapsed(gallery)
+    if trials is None and protocol.draw:
+        trials = drawn(gallery, protocol.draw)
     galleries = [gallery] if trials is None else [gallery.take(rows) for rows in trials]
+    if protocol.draw:
+        for each in galleries:
+            check_drawn(each, protocol.draw)
     return average([_evaluate_once(query, each, protocol, mesh) for each in galleries])
 
 

@@ -160,6 +160,25 @@ def summarize(scores: QueryScores, gallery_size: int, protocol: Protocol) -> Sco
     )
 
 
+MEASURES = ("rank-1", "rank-5", "rank-10", "rank-20", "mAP", "mAP_trapezoid", "mINP")
+
+
+def deviations(scores: Sequence[Scores]) -> dict[str, float]:
+    """Standard deviation over trials (n - 1 in the denominator) of each number that papers print.
+
+    Args:
+        scores: one per trial, two or more, as for `average`, whose names in ``to_dict`` these are.
+
+    Raises:
+        ValueError: fewer than two trials, or trials made under different protocols.
+    """
+    if len(scores) < 2:
+        raise ValueError(f"{len(scores)} trial has no spread; give two or more.")
+    average(scores)
+    each = [trial.to_dict() for trial in scores]
+    return {key: float(np.std([trial[key] for trial in each], ddof=1)) for key in MEASURES}
+
+
 def average(scores: Sequence[Scores]) -> Scores:
     """Averages trials (gallery draws, or RegDB's and VIPeR's ten splits); each weighs the same.
 

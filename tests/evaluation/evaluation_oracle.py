@@ -13,7 +13,7 @@ def visible(query, i, gallery, protocol):
     hidden = {
         "same_id_same_camera": same & camera,
         "same_camera": camera,
-        "sysu": np.full(len(gallery), query.cameras[i] == 3) & (gallery.cameras == 2),
+        "sysu": np.isin(query.cameras[i], [2, 3]) & (gallery.cameras == query.cameras[i] - 1),
         "none": np.zeros(len(gallery), bool),
     }[protocol.mask]
     return ~hidden & ~np.isin(gallery.pids, protocol.junk_pids)
@@ -136,3 +136,45 @@ def peer_problem(seed, *, queries, gallery, people, cameras):
         found.embeddings, np.where(rng.random(gallery) < 0.1, -1, found.pids), found.cameras
     )
     return query, junk
+
+
+def sysu_problem(seed, *, people=18):
+    """Probes, gallery pool and permutations in SYSU-MM01's form, for `evaluation_sysu.json`.
+
+    Person p - 1 of a camera has ``[10, n]`` permutations; every third person is not tested, some
+    are not seen by some cameras, and few are seen indoors. Rows are sorted by camera and person.
+    """
+    rng = np.random.default_rng(seed)
+    tested = np.arange(people) % 3 > 0
+    seen = rng.random((6, people)) < np.array([0.6, 0.6, 0.9, 0.9, 1.0, 1.0])[:, None]
+    infrared = np.isin(np.arange(6), (2, 5))
+    sizes = np.where(infrared[:, None], rng.integers(2, 5, seen.shape), 10 + seen.cumsum(1) % 5)
+    sizes = np.where(seen, sizes, 0)
+    permutations = [
+        [np.array([rng.permutation(n) + 1 for _ in range(10)]).reshape(10, n) for n in row]
+        for row in sizes
+    ]
+    centres = rng.integers(-100, 101, (people, 16))
+    cameras, pids = (np.repeat(values.ravel(), sizes.ravel()) for values in np.indices(sizes.shape))
+    embeddings = centres[pids] + rng.integers(-250, 251, (len(pids), 16))
+    pictures = Embedded(embeddings.astype(np.float32), pids + 1, cameras)
+    probes, pool = tested[pids] & infrared[cameras], tested[pids] & ~infrared[cameras]
+    return pictures, pictures.take(probes), pictures.take(pool), permutations
+
+
+def sysu_galleries(gallery, cameras, shots, permutations):
+    """The galleries of ten trials, picture by picture."""
+    trials = []
+    for trial in range(10):
+        rows = []
+        for camera in cameras:
+            for pid in sorted(set(gallery.pids.tolist())):
+                own = [
+                    row
+                    for row in range(len(gallery))
+                    if gallery.pids[row] == pid and gallery.cameras[row] == camera
+                ]
+                order = permutations[camera][pid - 1][trial]
+                rows += [own[place - 1] for place in order[:shots]]
+        trials.append(sorted(rows))
+    return trials

@@ -75,14 +75,17 @@ def test_market_golden(empty_query, expected):
     assert np.argmax(each.cmc[:2] > 0, axis=1).tolist() == [0, 1]
 
 
-def test_sysu_golden():
+@pytest.mark.parametrize("first", [0, 1])
+def test_sysu_golden(first):
+    """Cameras counted from 0, as in splits, or from 1, as its authors do."""
     distances = [
         [0.5, 0.1, 0.2, 0.15, 0.3, 0.4, 0.6, 0.05],
         [0.1, 0.3, 0.6, 0.25, 0.2, 0.4, 0.7, 0.8],
         [0.1, 0.2, 0.3, 0.4, 0.25, 0.5, 0.35, 0.6],
         [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.05],
     ]
-    people = [1, 2, 3, 4], [3, 6, 3, 3], [1, 1, 2, 2, 3, 3, 1, 4], [1, 2, 1, 2, 4, 5, 5, 2]
+    probes, gallery = np.array([2, 5, 2, 2]), np.array([0, 1, 0, 1, 3, 4, 4, 1])
+    people = [1, 2, 3, 4], probes + first, [1, 1, 2, 2, 3, 3, 1, 4], gallery + first
     scores, each = scores_of(distances, *people, Protocol(mask="sysu", cmc="identity"))
     np.testing.assert_allclose(scores.cmc[:4], [0, 1 / 3, 1, 1])
     np.testing.assert_allclose([scores.mean_ap, scores.mean_inp], [0.3694444, 0.3777778], atol=1e-7)
