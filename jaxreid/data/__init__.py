@@ -9,7 +9,16 @@ from jaxreid.data.record import Record, generated
 from jaxreid.data.records import write_generated
 from jaxreid.data.sampling import Plan, companions, pk, prefetch, shuffled, stream, unpaired
 from jaxreid.data.scanning import Entry, scan
-from jaxreid.data.splits import Split, held_out, load, prepare, require_masks, with_masks
+from jaxreid.data.splits import (
+    Split,
+    held_out,
+    load,
+    prepare,
+    require_keypoints,
+    require_masks,
+    with_masks,
+)
+from jaxreid.data.trials import require_unseen
 
 __all__ = [
     "LAYOUTS",
@@ -25,7 +34,9 @@ __all__ = [
     "pk",
     "prefetch",
     "prepare",
+    "require_keypoints",
     "require_masks",
+    "require_unseen",
     "scan",
     "shuffled",
     "stream",

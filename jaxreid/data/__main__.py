@@ -37,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("world", help="draw a synthetic world")
     command.add_argument("dir", help="folder to create")
     command.add_argument("--masks", action="store_true", help="write foreground masks, too")
+    command.add_argument("--keypoints", action="store_true", help="write keypoints, too")
     add_flags(command, world.Spec)
     command.set_defaults(run=_world)
 
@@ -74,7 +75,8 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _world(arguments: argparse.Namespace) -> int:
-    world.write(from_flags(world.Spec, arguments), arguments.dir, masks=arguments.masks)
+    spec = from_flags(world.Spec, arguments)
+    world.write(spec, arguments.dir, masks=arguments.masks, keypoints=arguments.keypoints)
     return 0
 
 

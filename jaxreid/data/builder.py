@@ -24,8 +24,12 @@ CHUNK = 256  # records that are encoded at a time
 class Reid(tfds.core.GeneratorBasedBuilder):
     """Person re-identification records; one config per layout, and ``generated``."""
 
-    VERSION = tfds.core.Version("1.1.0")
-    RELEASE_NOTES = {"1.1.0": "Foreground masks.", "1.0.0": "First version."}
+    VERSION = tfds.core.Version("1.2.0")
+    RELEASE_NOTES = {
+        "1.2.0": "Keypoints.",
+        "1.1.0": "Foreground masks.",
+        "1.0.0": "First version.",
+    }
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "Get the set from its authors under their terms, unpack it, and pass the unpacked folder "
         "as manual_dir. Nothing is downloaded."
@@ -57,6 +61,7 @@ class Reid(tfds.core.GeneratorBasedBuilder):
             "style": np.int64,
             "generated": np.int64,
             "mask": tfds.features.Text(),  # an encoded PNG, empty if there is none
+            "keypoints": tfds.features.Tensor(shape=(None, 3), dtype=np.float32),  # 18 or none
         }
         return tfds.core.DatasetInfo(
             builder=self,
@@ -76,8 +81,9 @@ class Reid(tfds.core.GeneratorBasedBuilder):
         for index, record in enumerate(records):
             image = record.image if isinstance(record.image, bytes) else str(record.image)
             mask = record.mask.read_bytes() if isinstance(record.mask, Path) else record.mask
+            points = np.empty((0, 3), np.float32) if record.keypoints is None else record.keypoints
             plain = {**asdict(record), "image": image, "generated": int(record.generated)}
-            yield index, {**plain, "mask": mask or b"", "index": index}
+            yield index, {**plain, "mask": mask or b"", "keypoints": points, "index": index}
 
     def _generate_splits(self, dl_manager: Any, download_config: Any) -> list:
         """Streams to disk in order.

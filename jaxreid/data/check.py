@@ -53,7 +53,6 @@ def check(name: str, root: Path | str) -> list[Line]:
         *_published(layout, splits),
         *_pictures(list(inspections.values())),
         *_cameras(splits),
-        *_overlap(layout, splits),
         *_duplicates(layout, splits, inspections),
         *_sizes(splits),
     ]
@@ -115,18 +114,6 @@ def _cameras(splits: Splits) -> Iterator[Line]:
             f"same person from another camera in the gallery: {shortened(lonely)}. Protocols drop "
             "them; toolkits stop with 'all query identities do not appear in gallery'. The usual "
             "cause: the file names give all pictures of a person one camera id.",
-            wrong=True,
-        )
-
-
-def _overlap(layout: Layout, splits: Splits) -> Iterator[Line]:
-    nobody = {JUNK, *layout.distractors}
-    test = {entry.pid for split in ("query", "gallery") for entry in splits[split]}
-    shared = sorted({entry.pid for entry in splits["train"]} & test - nobody)
-    if shared:
-        yield Line(
-            f"{len(shared):,} identities are both in train and in the test set: "
-            f"{shortened([str(pid) for pid in shared])}. Scores would be far too high.",
             wrong=True,
         )
 

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxreid.data.pictures import Pictures
-from jaxreid.data.splits import CACHE_BYTES, Split
+from jaxreid.data.splits import CACHE_BYTES, Split, common
 
 
 def concatenate(splits: Sequence[Split], cache_bytes: int = CACHE_BYTES) -> Split:
     """The rows of all ``splits``, in order; they must have one size.
 
-    They keep their masks if all of them have some.
+    They keep their masks if all of them have some, and their keypoints likewise.
 
     Args:
         splits: at least one.
@@ -32,6 +32,7 @@ def concatenate(splits: Sequence[Split], cache_bytes: int = CACHE_BYTES) -> Spli
 
         return Pictures(read, int(first[-1]), splits[0].size, cache_bytes, masks)
 
+    joints = [split.joints for split in splits if split.joints is not None]
     foregrounds = [split.foreground for split in splits if split.foreground]
     return Split(
         pids=np.concatenate([split.pids for split in splits]),
@@ -43,4 +44,6 @@ def concatenate(splits: Sequence[Split], cache_bytes: int = CACHE_BYTES) -> Spli
         numbers=np.arange(first[-1]),
         pictures=joined([split.pictures for split in splits], masks=False),
         foreground=joined(foregrounds, masks=True) if len(foregrounds) == len(splits) else None,
+        joints=np.concatenate(joints) if len(joints) == len(splits) else None,
+        domain=common([split.domain for split in splits]),
     )

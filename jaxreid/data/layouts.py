@@ -22,6 +22,10 @@ class Source:
             itself.
         people: raw numbers of those who belong to the split, where splits share folders; none:
             everybody.
+        people_lists: text files below the root with such numbers, between commas; none: as above.
+        nested: whether ``subfolders`` hold one more folder per person.
+        relabelled: whether the numbers in ``lists`` are labels that begin at 0 in every list, so
+            that names alone tell who is who.
     """
 
     folder: str
@@ -29,6 +33,9 @@ class Source:
     pid_offset: int = 0
     subfolders: tuple[str, ...] = ()
     people: frozenset[int] = frozenset()
+    people_lists: tuple[str, ...] = ()
+    nested: bool = False
+    relabelled: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,8 +66,10 @@ class Layout:
         title: as papers write it.
         archives: folder names of the unpacked official archive.
         splits: train, query and gallery.
-        patterns: of names, tried in order, with the groups ``pid`` and ``camera``; cameras count
-            from 1 or from a. A name is that of the file, below subfolders ``subfolder/file``.
+        patterns: of names, tried in order, with the groups ``pid`` and ``camera``. A name is that
+            of the file, where a split has subfolders ``subfolder/file``.
+        cameras: what names call them, in order; none: they count from 1.
+        infrared: 0-based cameras that see infrared; the others see visible light.
         distractors: pids of pictures of nobody in particular.
         published: per split, what a complete copy holds; {} if there is nothing to compare with.
         notice: terms and warnings, said when the set is prepared or checked.
@@ -71,6 +80,8 @@ class Layout:
     archives: tuple[str, ...]
     splits: Mapping[str, Source]
     patterns: tuple[str, ...]
+    cameras: tuple[str, ...] = ()
+    infrared: tuple[int, ...] = ()
     distractors: tuple[int, ...] = ()
     published: Mapping[str, Counts] = field(default_factory=dict)
     notice: str = ""
@@ -219,6 +230,7 @@ _PRID = Layout(
         "gallery": _views("b", (*range(2, 201, 2), *range(201, 750))),
     },
     patterns=(r"cam_(?P<camera>[ab])/person_(?P<pid>\d{4})\.png",),
+    cameras=("a", "b"),
     published={
         "train": Counts(100, 200, (100, 100)),
         "query": Counts(100, 100, (100,)),
@@ -251,6 +263,86 @@ _PRID_OFFICIAL = replace(
     ),
 )
 
+_SYSU_LISTS = ("exp/train_id.txt", "exp/val_id.txt")
+
+
+def _ids(cameras: str, *lists: str) -> Source:
+    """Pictures of the people in ``lists``; more people are on disk than any of them names."""
+    folders = tuple(f"cam{camera}" for camera in cameras)
+    return Source("", subfolders=folders, people_lists=lists, nested=True)
+
+
+# Cameras 1, 2 (indoors) and 4, 5 (outdoors) see visible light; 3, in the room of 2, and 6 infrared.
+_SYSU = Layout(
+    name="sysu_mm01",
+    title="SYSU-MM01",
+    archives=("SYSU-MM01",),
+    splits={
+        "train": _ids("123456", *_SYSU_LISTS),
+        "query": _ids("36", "exp/test_id.txt"),
+        "gallery": _ids("1245", "exp/test_id.txt"),  # what ``jaxreid.evaluation.draws`` draws from
+    },
+    patterns=(r"cam(?P<camera>[1-6])/(?P<pid>\d{4})/\d{4}\.jpg",),
+    infrared=(2, 5),
+    published={
+        "train": Counts(395, 34_167),
+        "query": Counts(96, 3_803, (0, 0, 1883, 0, 0, 1920)),
+        "gallery": Counts(96, 6_775, (1374, 1565, 0, 1918, 1918)),
+    },
+    notice=(
+        "SYSU-MM01 needs a signed agreement: research only, no redistribution, no modification "
+        "without approval. So ask its authors before converting its pictures, and keep what is "
+        "converted to yourself. Cite Wu et al., ICCV 2017."
+    ),
+)
+
+_SYSU_NOVAL = replace(
+    _SYSU,
+    name="sysu_mm01_noval",
+    title="SYSU-MM01, training without val_id",
+    splits={**_SYSU.splits, "train": _ids("123456", *_SYSU_LISTS[:1])},
+    published={
+        **_SYSU.published,
+        "train": Counts(296, 30_213, (4721, 5753, 5929, 4821, 4989, 4000)),
+    },
+)
+
+
+def _regdb(trial: int) -> Layout:
+    """One of ten halves of the people; whoever trains in one may be tested in another."""
+
+    def half(part: str, *modalities: str) -> Source:
+        lists = tuple(f"idx/{part}_{each.lower()}_{trial}.txt" for each in modalities)
+        return Source("", lists, subfolders=modalities, relabelled=True)
+
+    return Layout(
+        name=f"regdb_{trial}",
+        title=f"RegDB, trial {trial}",
+        archives=("RegDB",),
+        splits={
+            "train": half("train", "Visible", "Thermal"),
+            "query": half("test", "Visible"),
+            "gallery": half("test", "Thermal"),
+        },
+        patterns=(
+            r"(?P<camera>Visible|Thermal)/(?P<pid>\d{1,3})/"
+            r"(fe)?male_(front|back)_[vt]_\d{5}_\d{1,3}\.bmp",
+        ),
+        cameras=("Visible", "Thermal"),
+        infrared=(1,),
+        published={
+            "train": Counts(206, 4_120, (2060, 2060)),
+            "query": Counts(206, 2_060, (2060,)),
+            "gallery": Counts(206, 2_060, (0, 2060)),
+        },
+        notice=(
+            "RegDB is lent by Dongguk University against a signed copyright form: pass on neither "
+            "its pictures nor any converted from them. Cite Nguyen et al., Sensors 2017. Papers "
+            "average ten trials (regdb_1 to regdb_10), each trained and tested on its own halves."
+        ),
+    )
+
+
 LAYOUTS: Mapping[str, Layout] = {
     layout.name: layout
     for layout in (
@@ -266,9 +358,13 @@ LAYOUTS: Mapping[str, Layout] = {
         _msmt17(1, validation=False),
         _PRID,
         _PRID_OFFICIAL,
+        _SYSU,
+        _SYSU_NOVAL,
+        *(_regdb(trial) for trial in range(1, 11)),
     )
 }
-"""Every layout by name. MSMT17 trains on list_train and list_val; ``_noval`` on list_train only."""
+"""Every layout by name. MSMT17 and SYSU-MM01 train on the people or pictures of their lists train
+and val; ``_noval`` on those of train only."""
 
 
 @cache

@@ -1,6 +1,6 @@
 """One picture of a data set, real or generated: what is stored of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,8 @@ class Record:
         style: target camera, domain or pose of a generated picture, -1 for a real one.
         generated: whether a network made it.
         mask: foreground, an encoded 8-bit grey PNG or the path of one; None if there is none.
+        keypoints: float32 ``[18, 3]``, x and y as shares of the picture's width and height, and
+            above 0 where visible (``jaxreid.data.keypoints``); None if there are none.
     """
 
     image: bytes | Path
@@ -33,6 +35,7 @@ class Record:
     style: int = -1
     generated: bool = False
     mask: bytes | Path | None = None
+    keypoints: np.ndarray | None = field(default=None, compare=False)
 
 
 def generated(

@@ -47,14 +47,16 @@ def scan(name: str, root: Path | str) -> dict[str, list[Entry]]:
     Raises:
         FileNotFoundError: ``root`` does not exist, is empty or not the official folder, or a
             listed picture is missing.
-        ValueError: an archive; names that do not belong to the layout; a split without pictures;
-            fewer than two cameras; a single identity.
+        ValueError: an archive; names that do not belong to the layout; lists that cannot be read;
+            a split without pictures; fewer than two cameras; a single identity; identities that are
+            both in train and in the test set.
     """
     layout = find(name)
     root = Path(root)
     _check_root(layout, root)
     splits = {split: _entries(layout, root, split) for split in layout.splits}
     _check_labels(layout, root, splits)
+    _check_apart(layout, root, splits)
     return splits
 
 
@@ -118,13 +120,18 @@ def _nearby(root: Path) -> Iterator[Path]:
 
 def _needed(layout: Layout) -> list[str]:
     sources = layout.splits.values()
-    needed = (name for source in sources for name in (*_places(source), *source.lists))
+    needed = (
+        name
+        for source in sources
+        for name in (*_places(source), *source.lists, *source.people_lists)
+    )
     return list(dict.fromkeys(needed))
 
 
 def _places(source: Source) -> list[str]:
     """The folders with pictures, below the root."""
-    return [f"{source.folder}/{part}" for part in source.subfolders] or [source.folder]
+    parts = source.subfolders or ("",)
+    return [Path(source.folder, part).as_posix() for part in parts]
 
 
 def _missing(layout: Layout, root: Path) -> list[str]:
@@ -139,6 +146,7 @@ def _entries(layout: Layout, root: Path, split: str) -> list[Entry]:
     source = layout.splits[split]
     folder = root / source.folder
     found = sorted(_listed(root, source) if source.lists else _contained(root, source))
+    people = source.people | _people(root, source)
     entries, strange = [], []
     for path, pid in found:
         name = path.relative_to(folder).as_posix() if source.subfolders else path.name
@@ -147,11 +155,12 @@ def _entries(layout: Layout, root: Path, split: str) -> list[Entry]:
             strange.append(name)
             continue
         # CUHK03 writes a person as pair_number, e.g. 1_003
-        raw = int(match["pid"].replace("_", "")) if pid is None else pid
-        if source.people and raw not in source.people:
+        named = int(match["pid"].replace("_", ""))
+        raw = named if pid is None or source.relabelled else pid
+        if people and raw not in people:
             continue
         number = raw + source.pid_offset if raw != JUNK else JUNK
-        entries.append(Entry(path, number, _camera(match["camera"]), name))
+        entries.append(Entry(path, number, _camera(layout, match["camera"]), name))
     if strange:
         raise ValueError(
             f"{len(strange):,} of {len(found):,} file names in {folder} are not names of "
@@ -172,13 +181,13 @@ def _match(layout: Layout, name: str) -> re.Match[str] | None:
     return next((match for match in matches if match), None)
 
 
-def _camera(text: str) -> int:
-    return int(text) - 1 if text.isdecimal() else ord(text) - ord("a")
+def _camera(layout: Layout, text: str) -> int:
+    return layout.cameras.index(text) if layout.cameras else int(text) - 1
 
 
 def _contained(root: Path, source: Source) -> Iterator[tuple[Path, None]]:
     for place in _places(source):
-        for path in (root / place).iterdir():
+        for path in (root / place).glob("*/*" if source.nested else "*"):
             if path.suffix.lower() in SUFFIXES and not path.name.startswith("._"):
                 yield path, None
 
@@ -207,6 +216,19 @@ def _listed(root: Path, source: Source) -> Iterator[tuple[Path, int]]:
         )
 
 
+def _people(root: Path, source: Source) -> frozenset[int]:
+    people: set[int] = set()
+    for name in source.people_lists:
+        text = (root / name).read_text().strip()
+        if re.fullmatch(r"\d+(\s*,\s*\d+)*", text) is None:
+            raise ValueError(
+                f"{root / name}: expected person numbers between commas, found "
+                f"{text[:40]!r}. Restore the official list."
+            )
+        people |= {int(number) for number in text.split(",")}
+    return frozenset(people)
+
+
 def _check_labels(layout: Layout, root: Path, splits: dict[str, list[Entry]]) -> None:
     cameras = {entry.camera for entries in splits.values() for entry in entries}
     if len(cameras) < 2:
@@ -220,3 +242,17 @@ def _check_labels(layout: Layout, root: Path, splits: dict[str, list[Entry]]) ->
                 f"The split {split!r} in {root} shows fewer than two identities, so nobody can be "
                 "told apart. Check the person numbers in the file names."
             )
+
+
+def _check_apart(layout: Layout, root: Path, splits: dict[str, list[Entry]]) -> None:
+    nobody = {JUNK, *layout.distractors}
+    test = {entry.pid for split in ("query", "gallery") for entry in splits[split]}
+    shared = sorted({entry.pid for entry in splits["train"]} & test - nobody)
+    if shared:
+        lists = [name for s in layout.splits.values() for name in (*s.lists, *s.people_lists)]
+        mend = f"the lists {shortened(list(dict.fromkeys(lists)))}" if lists else "the folders"
+        raise ValueError(
+            f"{len(shared):,} identities in {root} are both in train and in the test set: "
+            f"{shortened([str(pid) for pid in shared])}. Scores would be far too high: restore "
+            f"{mend} of {layout.title}."
+        )

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxreid.data import records, validation
+from jaxreid.data import keypoints as poses
+from jaxreid.data import layouts, records, validation
 from jaxreid.data.masks import how_to_make, made_up
 from jaxreid.data.pictures import Pictures
 
@@ -28,6 +29,8 @@ class Split:
         numbers: int64 ``[n]``, positions of these rows in ``pictures``.
         pictures: decodes and caches; shared by all selections of one split.
         foreground: the same for masks; None if the pictures have none.
+        joints: float32 ``[n, 18, 3]``, keypoints as shares of the pictures' sides; None likewise.
+        domain: layout or generated set that all of them belong to, '' if to several.
     """
 
     pids: np.ndarray
@@ -39,9 +42,26 @@ class Split:
     numbers: np.ndarray
     pictures: Pictures
     foreground: Pictures | None = None
+    joints: np.ndarray | None = None
+    domain: str = ""
 
     def __len__(self) -> int:
         return len(self.pids)
+
+    @property
+    def modalities(self) -> np.ndarray:
+        """int64 ``[n]``: 0 where the camera sees visible light, 1 where it sees infrared.
+
+        Raises:
+            ValueError: the pictures are not those of one layout, so their cameras do not tell.
+        """
+        if self.domain not in layouts.LAYOUTS:
+            raise ValueError(
+                f"{len(self):,} pictures of {self.domain or 'several sets'!r} are asked for their "
+                "modality, but only cameras of one official layout tell it: take it from the "
+                "pictures that they were made or joined from."
+            )
+        return np.isin(self.cameras, layouts.LAYOUTS[self.domain].infrared).astype(np.int64)
 
     def images(self, rows: np.ndarray) -> np.ndarray:
         """Pictures of ``rows``: uint8 ``[len(rows), H, W, 3]`` RGB. Thread-safe."""
@@ -59,6 +79,22 @@ class Split:
         assert self.foreground is not None
         return self.foreground(self.numbers[rows])
 
+    def masked(self, rows: np.ndarray) -> np.ndarray:
+        """Pictures with their masks as fourth channel: uint8 ``[len(rows), H, W, 4]``."""
+        return np.concatenate([self.images(rows), self.masks(rows)], axis=-1)
+
+    def keypoints(self, rows: np.ndarray) -> np.ndarray:
+        """Keypoints of ``rows``: float32 ``[len(rows), 18, 3]``, as ``jaxreid.data.poses`` draws.
+
+        x and y are pixels of ``images(rows)``; the third number is above 0 where a joint is seen.
+
+        Raises:
+            ValueError: the pictures have no keypoints; see ``require_keypoints``.
+        """
+        require_keypoints("selected", self)
+        assert self.joints is not None
+        return poses.to_pixels(self.joints[rows], self.size)
+
     def take(self, rows: np.ndarray) -> "Split":
         """The selection ``rows`` (positions or a mask), in their order; pictures are shared."""
         rows = np.arange(len(self))[rows]
@@ -70,6 +106,7 @@ class Split:
             styles=self.styles[rows],
             sources=tuple(self.sources[row] for row in rows),
             numbers=self.numbers[rows],
+            joints=None if self.joints is None else self.joints[rows],
         )
 
     def resized(self, size: tuple[int, int]) -> "Split":
@@ -106,6 +143,19 @@ def require_masks(name: str, split: Split) -> None:
         )
 
 
+def require_keypoints(name: str, split: Split) -> None:
+    """Raises ValueError if ``split``, called ``name`` in the message, has no keypoints.
+
+    For the beginning of a run: before any long work.
+    """
+    if split.joints is None:
+        first = f", the first is {split.names[0]!r}" if len(split) else ""
+        raise ValueError(
+            f"The {len(split):,} {name} pictures have no keypoints{first}: prepare the set with "
+            f"keypoints=FILE. {poses.how_to_make()}"
+        )
+
+
 def prepare(
     name: str,
     root: Path | str,
@@ -113,6 +163,7 @@ def prepare(
     *,
     allow_partial: bool = False,
     masks: Path | str | None = None,
+    keypoints: Path | str | None = None,
 ) -> None:
     """Checks an official folder and writes it as records; nothing is written if anything is wrong.
 
@@ -126,13 +177,18 @@ def prepare(
         allow_partial: accept counts that differ from the published ones.
         masks: folder of foreground masks (``jaxreid.data.masks`` says how they lie), which the
             records then hold; None leaves them out.
+        keypoints: file or folder of keypoints (``jaxreid.data.keypoint_files`` lists formats),
+            likewise.
 
     Raises:
         FileNotFoundError: no such folder; the message names the right one if it is near.
         ValueError: anything else that is wrong with the folder, with what to do.
     """
     masks = None if masks is None else Path(masks)
-    found = validation.official_records(name, Path(root), allow_partial=allow_partial, masks=masks)
+    keypoints = None if keypoints is None else Path(keypoints)
+    found = validation.official_records(
+        name, Path(root), allow_partial=allow_partial, masks=masks, keypoints=keypoints
+    )
     records.write(directory, found, name)
 
 
@@ -147,8 +203,8 @@ def load(
         cache_bytes: a split whose decoded pictures need no more than this keeps them in memory.
 
     Returns:
-        The splits by name, in the order in which they were written. One has masks if all of its
-        records have.
+        The splits by name, in the order in which they were written. One has masks, or keypoints,
+        if all of its records have.
     """
     return {
         split: _split(source, size, cache_bytes)
@@ -199,7 +255,7 @@ def _split(source: Sequence, size: tuple[int, int], cache_bytes: int) -> Split:
     def files(key: str) -> Callable[[Sequence[int]], list[bytes]]:
         return lambda numbers: [row[key] for row in source.__getitems__(numbers)]  # pyright: ignore
 
-    masked = all(row["mask"] for row in rows)
+    masked, posed = (all(row[key] for row in rows) for key in ("mask", "posed"))
     return Split(
         pids=column("pid"),
         cameras=column("camera"),
@@ -212,10 +268,18 @@ def _split(source: Sequence, size: tuple[int, int], cache_bytes: int) -> Split:
         foreground=Pictures(files("mask"), len(rows), size, cache_bytes, masks=True)
         if masked
         else None,
+        joints=np.array([rows[i]["keypoints"] for i in order], np.float32) if posed else None,
+        domain=common(text("domain")),
     )
 
 
+def common(domains: Sequence[str]) -> str:
+    """The domain of all, '' if they have several."""
+    return domains[0] if len(set(domains)) == 1 else ""
+
+
 def _labels(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A record without its files; older ones do not know of masks."""
+    """A record without its files; older ones do not know of masks and keypoints."""
     labels = {key: value for key, value in row.items() if key != "image"}
-    return {**labels, "mask": bool(row.get("mask"))}
+    posed = len(row.get("keypoints", ())) > 0
+    return {**labels, "mask": bool(row.get("mask")), "posed": posed}

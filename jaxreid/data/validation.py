@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from jaxreid.data import keypoints as poses
 from jaxreid.data.layouts import Layout, announce, find
 from jaxreid.data.masks import attach
 from jaxreid.data.pictures import Inspection, inspect
@@ -10,7 +11,12 @@ from jaxreid.data.scanning import Entry, count, scan
 
 
 def official_records(
-    name: str, root: Path, *, allow_partial: bool = False, masks: Path | None = None
+    name: str,
+    root: Path,
+    *,
+    allow_partial: bool = False,
+    masks: Path | None = None,
+    keypoints: Path | None = None,
 ) -> dict[str, list[Record]]:
     """Scans and verifies an official folder.
 
@@ -19,6 +25,7 @@ def official_records(
         root: the official folder, unpacked.
         allow_partial: accept counts that differ from the published ones.
         masks: folder of foreground masks, see ``jaxreid.data.masks``; None leaves them out.
+        keypoints: file or folder of keypoints, see ``jaxreid.data.keypoints``; None as well.
 
     Returns:
         Records of every split, with the paths of their files.
@@ -26,7 +33,8 @@ def official_records(
     Raises:
         FileNotFoundError: as ``scan``.
         ValueError: as ``scan``; counts that differ from the published ones; files that cannot be
-            decoded, masks that are missing or unfit. All are listed in one message.
+            decoded, masks that are missing or unfit, keypoints that are unfit. All are listed in
+            one message.
     """
     layout = find(name)
     announce(name)
@@ -38,11 +46,15 @@ def official_records(
             "Unpack the archive again, or allow partial sets (allow_partial=True)."
         )
     paths = {entry.path for entries in splits.values() for entry in entries}
-    require_readable(inspect(sorted(paths)))
+    inspections = inspect(sorted(paths))
+    require_readable(inspections)
     records = {
         split: [Record(e.path, e.pid, e.camera, layout.name, e.name) for e in entries]
         for split, entries in splits.items()
     }
+    if keypoints:
+        sizes = {each.path: each.size for each in inspections}
+        records = poses.attach(layout, root, records, keypoints, sizes)
     return attach(layout, root, records, masks) if masks else records
 
 

@@ -57,6 +57,33 @@ PRID = {  # from 201 on a number names two people, one per view
     "single_shot/cam_b": [f"person_{pid:04d}.png" for pid in (1, 2, 3, 4, 201, 749)],
     "multi_shot/cam_a/person_0001": ["0001.png"],
 }
+SYSU = {  # 2 trains, 4 is for validation, 1 and 3 test, nobody names 5
+    "cam1/0001": ["0001.jpg", "0002.jpg"],
+    "cam1/0002": ["0001.jpg"],
+    "cam2/0001": ["0001.jpg"],
+    "cam2/0005": ["0001.jpg"],
+    "cam3/0001": ["0001.jpg"],
+    "cam3/0002": ["0001.jpg", "0002.jpg"],
+    "cam4/0003": ["0001.jpg", "0003.jpg"],
+    "cam4/0004": ["0001.jpg"],
+    "cam5/0003": ["0001.jpg"],
+    "cam6/0003": ["0001.jpg"],
+    "cam6/0004": ["0001.jpg"],
+}
+SYSU_LISTS = {"train_id.txt": "2,5", "val_id.txt": "4\n", "test_id.txt": "1,3"}
+REGDB = {  # 1 to 4, twice per modality; trial 1 trains on 1 and 2, trial 2 on 1 and 3
+    f"{modality}/{pid}": [
+        f"{sex}_{side}_{modality[0].lower()}_{2 * pid + i:05d}_{pid}.bmp" for i in (0, 1)
+    ]
+    for modality in ("Visible", "Thermal")
+    for pid, sex, side in (
+        (1, "male", "back"),
+        (2, "female", "front"),
+        (3, "male", "front"),
+        (4, "female", "back"),
+    )
+}
+REGDB_HALVES = {1: ((1, 2), (3, 4)), 2: ((1, 3), (2, 4))}
 ROOTS = {
     "market1501": "Market-1501-v15.09.15",
     "dukemtmc_reid": "DukeMTMC-reID",
@@ -64,6 +91,17 @@ ROOTS = {
     "msmt17_v1": "MSMT17_V1",
     "msmt17_v2": "MSMT17_V2",
     "prid2011": "prid_2011",
+    "sysu_mm01": "SYSU-MM01",
+    "regdb_1": "RegDB",
+}
+
+
+TABLES = {
+    "dukemtmc_reid": DUKE,
+    "cuhk03_np_detected": CUHK,
+    "prid2011": PRID,
+    "sysu_mm01": SYSU,
+    "regdb_1": REGDB,
 }
 
 
@@ -72,7 +110,7 @@ def paint(path: Path, size: tuple[int, int] = (8, 4), mode: str = "RGB") -> None
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(zlib.crc32(str(path).encode()))
     pixels = rng.integers(0, 256, (*size, 3), np.uint8)
-    kind = "PNG" if path.suffix == ".png" else "JPEG"
+    kind = {".png": "PNG", ".bmp": "BMP"}.get(path.suffix, "JPEG")
     Image.fromarray(pixels).convert(mode).save(path, kind)
 
 
@@ -87,13 +125,34 @@ def _write(name: str, root: Path) -> None:
             (root / listed).write_text("".join(f"{path} {pid}\n" for path, pid in lines))
             paint(folder / "0000" / "._0000_000_01_0303morning_0008_0.jpg")
         return
-    table = {"dukemtmc_reid": DUKE, "cuhk03_np_detected": CUHK, "prid2011": PRID}.get(name, MARKET)
+    table = TABLES.get(name, MARKET)
     below = root / "detected" if name == "cuhk03_np_detected" else root
     for folder, names in table.items():
         for file in names:
             paint(below / folder / file)
         (below / folder / "Thumbs.db").write_bytes(b"not a picture")
         paint(below / folder / ("._" + names[0]))
+    for listed, text in _lists(name).items():
+        (root / listed).parent.mkdir(exist_ok=True)
+        (root / listed).write_text(text)
+
+
+def _lists(name: str) -> dict[str, str]:
+    """The lists of people or pictures, by path; those of RegDB number people from 0 on."""
+    if name == "sysu_mm01":
+        return {f"exp/{listed}": text for listed, text in SYSU_LISTS.items()}
+    if name != "regdb_1":
+        return {}
+    return {
+        f"idx/{part}_{modality.lower()}_{trial}.txt": "".join(
+            f"{modality}/{pid}/{file} {label}\n"
+            for label, pid in enumerate(people)
+            for file in REGDB[f"{modality}/{pid}"]
+        )
+        for trial, halves in REGDB_HALVES.items()
+        for part, people in zip(("train", "test"), halves, strict=True)
+        for modality in ("Visible", "Thermal")
+    }
 
 
 @pytest.fixture

@@ -12,6 +12,9 @@ from jaxreid.data.world.dice import Dice
 from jaxreid.data.world.moments import SCENES
 from jaxreid.data.world.scenes import Scene, sample_scene
 
+# The fields of a camera that say how its sensor answers.
+RESPONSE = ("mix", "gain", "gamma", "offset", "blur", "noise", "quality")
+
 
 class Camera(NamedTuple):
     """One camera of one city; scalars unless a shape is given.
@@ -115,12 +118,12 @@ def develop(linear: jax.Array, camera: Camera, exposure: jax.Array, key: jax.Arr
     Returns:
         [H, W, 3] float32 in [-1, 1].
     """
-    light = _blur(linear * jnp.exp(exposure), camera.blur * linear.shape[0] / 128)
+    light = blur(linear * jnp.exp(exposure), camera.blur * linear.shape[0] / 128)
     display = jnp.maximum(light, 1e-5) ** (1 / 2.2)
     mixed = jnp.einsum("hwc,dc->hwd", display, camera.mix) * camera.gain
     toned = jnp.maximum(mixed, 1e-4) ** camera.gamma * (1 - camera.offset) + camera.offset
     noisy = toned + camera.noise * _grain(key, *toned.shape[:2])
-    return jnp.clip(_shoulder(noisy), 0, 1) * 2 - 1
+    return jnp.clip(shoulder(noisy), 0, 1) * 2 - 1
 
 
 def _grain(key: jax.Array, height: int, width: int) -> jax.Array:
@@ -132,12 +135,12 @@ def _grain(key: jax.Array, height: int, width: int) -> jax.Array:
     return luma + 0.5 * spread
 
 
-def _shoulder(x: jax.Array) -> jax.Array:
+def shoulder(x: jax.Array) -> jax.Array:
     """Compresses highlights above 0.8 smoothly, as every consumer camera does."""
     return jnp.where(x > 0.8, 0.8 + 0.2 * jnp.tanh((x - 0.8) / 0.2), x)
 
 
-def _blur(image: jax.Array, sigma: jax.Array) -> jax.Array:
+def blur(image: jax.Array, sigma: jax.Array) -> jax.Array:
     """Gaussian blur as two matrix products, which XLA does not fuse with what drew the image."""
     down, across = (_gaussian(size, sigma) for size in image.shape[:2])
     return jnp.einsum("hi,iwc->hwc", down, jnp.einsum("wj,ijc->iwc", across, image))

@@ -74,7 +74,7 @@ def sample_moment(
     Returns:
         The moment.
     """
-    walk, dice = Dice(visit, 4), Dice(key, 40)
+    walk, dice = _walk(visit), Dice(key, 40)
     normal = dice.normal
     back = jnp.where(walk.chance(0.5), jnp.pi, 0.0)
     pace = walk.between(0.4, 1.05)
@@ -98,6 +98,15 @@ def sample_moment(
         obstruction_at=jnp.stack([side * gap, jnp.where(behind, -4 - 3 * gap, 3 + 2 * gap)]),
         exposure=0.1 * normal(),
     )
+
+
+def walks_away(visit: jax.Array) -> jax.Array:
+    """Whether people show their backs on a visit; the first thing that is drawn of it."""
+    return _walk(visit).chance(0.5)
+
+
+def _walk(visit: jax.Array) -> Dice:
+    return Dice(visit, 4)
 
 
 def _sample_box(dice: Dice, kind: jax.Array | int) -> jax.Array:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import functools
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from jaxreid.data.pictures import decode
-from jaxreid.data.world.drawing import cameras_of, draw_all
-from jaxreid.data.world.files import encode_jpeg, read_spec
+from jaxreid.data.world.drawing import draw_all
+from jaxreid.data.world.files import encode, read_spec
 from jaxreid.data.world.moments import PERSON, SCENES
 from jaxreid.data.world.planning import Plan, plan
-from jaxreid.data.world.spec import OUTSIDER, TRAIN, Spec
+from jaxreid.data.world.spec import OUTSIDER, TRAIN, VISIBLE, Spec
 
 
 def restyle(
@@ -54,6 +55,65 @@ def restyle(
     return _stack(spec, (p.image for p in drawn), np.uint8, 3)
 
 
+def convert(root: str | Path, names: Sequence[str], seed: int = 0) -> np.ndarray:
+    """The oracle translation between modalities: visible pictures as infrared ones and back.
+
+    Each is the same moment as a camera of the other modality would have taken it (``restyle``), in
+    RegDB's layout the one beside the picture's own, in SYSU-MM01's any of them.
+
+    Args:
+        root: a world of two modalities made by :func:`write`.
+        names: file names in it, of either modality.
+        seed: with the name, decides which camera of several looks.
+
+    Returns:
+        uint8 [n, H, W, 3]; infrared pictures have equal channels.
+
+    Raises:
+        FileNotFoundError: ``root`` is no world.
+        ValueError: an unknown name, or the world has visible cameras only.
+    """
+    spec = read_spec(root)
+    visible = np.array([modality == VISIBLE for modality in spec.modalities])
+    if visible.all():
+        raise ValueError(
+            f"{root} is a world of the layout {spec.layout}, which has visible cameras only: write "
+            "one with layout=regdb or layout=sysu_mm01."
+        )
+    table, rows = _lookup(spec, names)
+    others = [np.flatnonzero(visible != visible[camera]) for camera in table.camera[rows]]
+    dice = [np.random.default_rng((seed, zlib.crc32(name.encode()))) for name in names]
+    targets = [int(rng.choice(few)) for rng, few in zip(dice, others, strict=True)]
+    return restyle(root, names, targets)
+
+
+def repose(root: str | Path, names: Sequence[str], like: Sequence[str]) -> np.ndarray:
+    """The oracle of poses: people in the pose of other pictures, and in their place.
+
+    Whoever is on ``names[i]`` stands where the person of ``like[i]`` stood at that moment: pose,
+    viewpoint, scene and light are those of that picture.
+
+    Args:
+        root: a world made by :func:`write`.
+        names: file names in it, of the people.
+        like: file names in it, of the poses, as many.
+
+    Returns:
+        uint8 [n, H, W, 3].
+
+    Raises:
+        FileNotFoundError: ``root`` is no world.
+        ValueError: an unknown name, or lengths that differ.
+    """
+    if len(names) != len(like):
+        raise ValueError(f"{len(names)} names and {len(like)} pictures to be like: give as many")
+    spec = read_spec(root)
+    table, wearers = _lookup(spec, names)
+    _, rows = _lookup(spec, like)
+    drawn = draw_all(spec, table, rows, table.camera[rows], wearers=wearers)
+    return _stack(spec, (p.image for p in drawn), np.uint8, 3)
+
+
 def outsiders(root: str | Path, start: int, count: int) -> np.ndarray:
     """Pictures of people who are in no folder of a world, a new person in each.
 
@@ -72,9 +132,8 @@ def outsiders(root: str | Path, start: int, count: int) -> np.ndarray:
     same = functools.partial(np.full, count, dtype=np.int32)
     folder, stream, pid, kind = same(TRAIN), same(OUTSIDER), same(0), same(PERSON)
     table = Plan((), folder, stream, pid, camera, shot, shot % SCENES, kind)
-    quality = np.asarray(cameras_of(spec).quality)[camera]
-    drawn = draw_all(spec, table, np.arange(count), camera)
-    files = (encode_jpeg(np.asarray(p.image), int(q)) for p, q in zip(drawn, quality, strict=True))
+    drawn = zip(camera.tolist(), draw_all(spec, table, np.arange(count), camera), strict=True)
+    files = (encode(spec, seen_by, np.asarray(p.image)) for seen_by, p in drawn)
     return _stack(spec, (decode(f, (spec.height, spec.width)) for f in files), np.uint8, 3)
 
 
@@ -86,8 +145,8 @@ def truth(root: str | Path, names: Sequence[str]) -> tuple[np.ndarray, np.ndarra
         names: file names in it.
 
     Returns:
-        Masks, uint8 [n, H, W], 1 on the person; keypoints, float32 [n, 18, 3]: x, y in pixels and
-        1 where visible, in COCO/OpenPose-18 order.
+        Masks, uint8 [n, H, W], 1 on the person; keypoints, float32 [n, 18, 3]: x and y in pixels,
+        (0, 0) in the middle of the first, and 1 where visible, in COCO/OpenPose-18 order.
 
     Raises:
         ValueError: an unknown name.
@@ -110,6 +169,6 @@ def _lookup(spec: Spec, names: Sequence[str]) -> tuple[Plan, np.ndarray]:
     if unknown:
         raise ValueError(
             f"{unknown[0]!r} ({len(unknown)} of {len(names)} names) is no picture of this world: "
-            "give bare file names such as those in bounding_box_train."
+            f"give names such as {table.names[0]!r}."
         )
     return table, np.array([row_of[name] for name in names], np.int32)

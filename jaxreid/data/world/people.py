@@ -48,6 +48,7 @@ _HAIRS = np.array([(24, 20, 18), (48, 34, 26), (86, 60, 40), (150, 114, 70), (15
 _SHORT_SLEEVES = np.array([0.2, 0.75])
 _COAT = np.array([0.55, 0.1])
 _SHORTS = np.array([0.05, 0.4])
+_WOMEN = 0.48
 
 
 class Person(NamedTuple):
@@ -99,9 +100,9 @@ def sample_person(key: jax.Array, *, city: int = 0, colourful: float = 0.2) -> P
     Returns:
         The person; ``vmap`` over keys for many.
     """
-    dice, climate = Dice(key, 100), min(city, 1)
+    dice, climate = _dice(key), min(city, 1)
     chance, between = dice.chance, dice.between
-    female, age = chance(0.48), between(0.0, 1.0) ** 1.5
+    female, age = chance(_WOMEN), between(0.0, 1.0) ** 1.5
     coat = chance(float(_COAT[climate]))
     long_coat = coat & chance(0.4)
     skirt = female & ~long_coat & chance(0.2)
@@ -127,6 +128,15 @@ def sample_person(key: jax.Array, *, city: int = 0, colourful: float = 0.2) -> P
         bag=dice.pick([62.0, 20, 18]),
         folds=between(0.8, 2.6, 2, 3),
     )
+
+
+def is_female(key: jax.Array) -> jax.Array:
+    """Whether the person of this key is a woman; the first thing that is drawn of anybody."""
+    return _dice(key).chance(_WOMEN)
+
+
+def _dice(key: jax.Array) -> Dice:
+    return Dice(key, 100)
 
 
 def _sample_shape(dice: Dice, female: jax.Array, age: jax.Array) -> jax.Array:

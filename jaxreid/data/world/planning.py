@@ -8,15 +8,29 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxreid.data.world import moments as m
-from jaxreid.data.world.spec import BAD_BOX, DUKE, GALLERY, KNOWN, QUERY, STRANGER, TRAIN, Spec
+from jaxreid.data.world.naming import file_names
+from jaxreid.data.world.spec import (
+    BAD_BOX,
+    DUKE,
+    GALLERY,
+    KNOWN,
+    QUERY,
+    REGDB,
+    STRANGER,
+    SYSU,
+    TRAIN,
+    VISIBLE,
+    Spec,
+)
 
 
 class Plan(NamedTuple):
     """Every picture of a world, one entry per file; enough to draw each of them again.
 
     Attributes:
-        names: file names in the form of ``Spec.layout``.
-        folder: [N] index into ``FOLDERS``.
+        names: file names in the form of ``Spec.layout`` (``naming.file_names``).
+        folder: [N] index into ``FOLDERS``; in RegDB's layout the role in the first trial, with
+            visible queries, in SYSU-MM01's infrared ones.
         stream: [N] ``KNOWN``, ``STRANGER`` or ``BAD_BOX``.
         pid: [N] identity, 0 where there is none.
         camera: [N] 0-based camera that took the picture.
@@ -38,8 +52,7 @@ class Plan(NamedTuple):
 def plan(spec: Spec) -> Plan:
     """Lists the pictures of a world, a pure function of the specification."""
     rng = np.random.default_rng((spec.seed, 1))
-    pids = rng.permutation(spec.train_identities + spec.test_identities) + 1
-    train, test = np.sort(pids[: spec.train_identities]), np.sort(pids[spec.train_identities :])
+    train, test = (np.sort(pids) for pids in drawn_people(spec, rng))
     seen = spec.test_cameras_per_identity or spec.cameras
     shots = spec.test_images_per_camera or spec.images_per_camera
     rows = []
@@ -48,26 +61,32 @@ def plan(spec: Spec) -> Plan:
     ):
         rows += [(TRAIN, KNOWN, pid, camera, i, m.PERSON) for i in range(count)]
     for pid, camera, count in _cells(rng, spec, test, seen, shots, fewest=2):
-        rows += [(QUERY, KNOWN, pid, camera, 0, m.PERSON)]
-        rows += [(GALLERY, KNOWN, pid, camera, 1 + i, m.PERSON) for i in range(count)]
+        rows += _tested(spec, pid, camera, count)
     rows += _passers_by(spec, shots) if spec.layout == DUKE else _nobody(spec)
     folder, stream, pid, camera, shot, kind = np.array(rows, np.int32).T
+    mount = np.array(spec.rigs, np.int32)[camera]
+    # cameras that share a visit see other moments of it
+    shot = shot + np.int32(spec.images_per_camera) * (camera - mount)
     scene, frame = _timetable(spec, stream, pid, camera, shot)
-    printed = np.where(stream == BAD_BOX, -1, pid)
-    form = _duke_name if spec.layout == DUKE else _market_name
-    columns = zip(printed, camera, scene, frame, folder, strict=True)
-    names = tuple(form(*(int(value) for value in row)) for row in columns)
-    return Plan(names, folder, stream, pid, camera, shot, scene, kind)
+    columns = {"folder": folder, "stream": stream, "pid": pid, "camera": camera, "shot": shot}
+    columns |= {"scene": scene, "kind": kind}
+    return Plan(file_names(spec, columns | {"frame": frame}), **columns)
 
 
-def _market_name(pid: int, camera: int, scene: int, frame: int, folder: int) -> str:
-    person = f"{pid:0{2 if pid < 0 else 4}d}"
-    return f"{person}_c{camera + 1}s{scene + 1}_{frame:06d}_{int(folder != QUERY):02d}.jpg"
+def drawn_people(spec: Spec, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Pids of training and of test people, in random order."""
+    pids = rng.permutation(spec.train_identities + spec.test_identities) + 1
+    return pids[: spec.train_identities], pids[spec.train_identities :]
 
 
-def _duke_name(pid: int, camera: int, scene: int, frame: int, folder: int) -> str:
-    del scene, folder  # these names do not tell them
-    return f"{pid:04d}_c{camera + 1}_f{frame:07d}.jpg"
+def _tested(spec: Spec, pid: int, camera: int, count: int) -> list[tuple[int, ...]]:
+    """Rows of a test person before one camera; the layouts of one modality add a query."""
+    if spec.layout not in (REGDB, SYSU):
+        rows = [(QUERY, KNOWN, pid, camera, 0, m.PERSON)]
+        return rows + [(GALLERY, KNOWN, pid, camera, 1 + i, m.PERSON) for i in range(count)]
+    asks = (spec.modalities[camera] == VISIBLE) == (spec.layout == REGDB)
+    folder = QUERY if asks else GALLERY
+    return [(folder, KNOWN, pid, camera, i, m.PERSON) for i in range(count)]
 
 
 def _nobody(spec: Spec) -> list[tuple[int, ...]]:
@@ -110,11 +129,23 @@ def _cells(
     cells = [
         (int(pid), int(camera))
         for pid, count in zip(pids, seen, strict=True)
-        for camera in np.sort(rng.choice(spec.cameras, count, replace=False))
+        for camera in np.sort(_lookers(rng, spec, count))
     ]
     most = math.ceil(3 * images_mean)
-    counts = _spread(rng, round(images_mean * len(cells)), len(cells), 1, most)
+    # RegDB has as many of everybody, SYSU-MM01's multi-shot gallery needs several
+    low = {REGDB: images_mean, SYSU: images_mean // 2}.get(spec.layout, 1)
+    counts = _spread(rng, round(images_mean * len(cells)), len(cells), max(1, int(low)), most)
     return [(*cell, int(count)) for cell, count in zip(cells, counts, strict=True)]
+
+
+def _lookers(rng: np.random.Generator, spec: Spec, count: int) -> np.ndarray:
+    """``count`` cameras, of either modality one at least."""
+    visible = np.array([seen == VISIBLE for seen in spec.modalities])
+    if visible.all():
+        return rng.choice(spec.cameras, count, replace=False)
+    sure = [rng.choice(np.flatnonzero(kind)) for kind in (visible, ~visible)]
+    others = np.setdiff1d(np.arange(spec.cameras), sure)
+    return np.append(sure, rng.choice(others, count - 2, replace=False))
 
 
 def _spread(rng: np.random.Generator, total: int, cells: int, low: int, high: int) -> np.ndarray:

@@ -9,12 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxreid.data.world import infrared
 from jaxreid.data.world import moments as m
 from jaxreid.data.world.body import Body, Posed, pose_body
 from jaxreid.data.world.cameras import Camera, develop
 from jaxreid.data.world.obstructions import obstruct
 from jaxreid.data.world.people import Person
 from jaxreid.data.world.scenes import View, paint, sunlit
+from jaxreid.data.world.spec import VISIBLE
 from jaxreid.data.world.wardrobe import Figure, dress
 
 _AIM = 8.5  # height of the point that every camera looks at, dm
@@ -33,7 +35,8 @@ class Picture(NamedTuple):
     Attributes:
         image: [H, W, 3] float32 in [-1, 1].
         mask: [H, W] float32, 1 where the person is seen.
-        keypoints: [18, 3] x and y in pixels, and 1 where visible, in COCO/OpenPose-18 order.
+        keypoints: [18, 3] x and y in pixels, (0, 0) in the middle of the first, and 1 where
+            visible, in COCO/OpenPose-18 order.
     """
 
     image: jax.Array
@@ -78,7 +81,7 @@ def surfels_for(height: int, width: int) -> int:
     return min(max(5 * height * width, 6000), 200_000)
 
 
-@functools.partial(jax.jit, static_argnames=("height", "width"))
+@functools.partial(jax.jit, static_argnames=("height", "width", "modality"))
 def render(
     body: Body,
     figure: Figure,
@@ -89,28 +92,31 @@ def render(
     *,
     height: int = 128,
     width: int = 64,
+    modality: str = VISIBLE,
 ) -> Picture:
     """Draws one person (unbatched; ``vmap`` on accelerators, ``jax.lax.map`` on CPUs for many).
 
     Args:
         body: ``load_body(surfels_for(height, width))``.
-        figure: who is seen, ``dress(person, body)``.
-        passer: who walks by when ``moment.obstruction`` is ``PEDESTRIAN``.
+        figure: who is seen, ``dress(person, body)``; in infrared, of an unveiled person
+            (``infrared.unveil``).
+        passer: who walks by when ``moment.obstruction`` is ``PEDESTRIAN``; unveiled alike.
         moment: gait, place, box and exposure.
         camera: who looks.
         key: key of the sensor noise.
         height: rows of the picture.
         width: columns of the picture.
+        modality: ``visible``, ``near`` or ``thermal``.
 
     Returns:
         Picture, exact mask and keypoints.
     """
     scene = jax.tree.map(lambda leaf: leaf[moment.scene], camera.scenes)
     sun = sunlit(scene, moment.place[0], moment.place[1])
-    posed, light = _stand(body, figure, moment, camera, sun)
+    posed, light = _stand(body, figure, moment, camera, sun, modality)
     view = _project(camera, moment, posed.points, figure.shown)
     buffer = _splat(view, posed, figure.shown, (height, width), 0)
-    buffer, lights = _add_passer(body, passer, moment, camera, sun, view, buffer, light)
+    buffer, lights = _add_passer(body, passer, moment, camera, sun, view, buffer, light, modality)
     people, covered, mine = _resolve(buffer, lights)
     rays = view.rays(height, width)
     street = View(
@@ -122,17 +128,29 @@ def render(
         sunlight=camera.sunlight,
         skylight=camera.skylight,
     )
-    background = paint(scene, street, _shadow(posed, camera.sun, view.eye, rays))
+    shadow = _shadow(posed, camera.sun, view.eye, rays)
+    if modality != VISIBLE:  # the lamp is beside the lens, and heat casts none
+        scene, street = infrared.surroundings(scene, street, modality)
+        shadow = jnp.ones_like(shadow)
+    background = paint(scene, street, shadow)
     thing, solid = obstruct(moment, street, sun)
     picture = people + (1 - covered)[..., None] * background
     picture = picture + solid[..., None] * (thing - picture)
     mask = ((mine >= 0.5) & (solid < 0.5)).astype(jnp.float32)
-    image = develop(picture, camera, moment.exposure, key)
+    if modality == VISIBLE:
+        image = develop(picture, camera, moment.exposure, key)
+    else:
+        image = infrared.develop(picture, camera, moment.exposure, key, modality)
     return Picture(image, mask, _keypoints(view, posed, buffer, mask, lights.shape[1]))
 
 
 def _stand(
-    body: Body, figure: Figure, moment: m.Moment, camera: Camera, sun: jax.Array
+    body: Body,
+    figure: Figure,
+    moment: m.Moment,
+    camera: Camera,
+    sun: jax.Array,
+    modality: str = VISIBLE,
 ) -> tuple[Posed, jax.Array]:
     """Surfels posed on the ground, and the linear light [3, N] that they send."""
     rest, joints, keypoints = figure.rest, figure.joints, figure.keypoints
@@ -140,6 +158,8 @@ def _stand(
     sole = jnp.min(jnp.where(figure.shown, posed.points[1], jnp.inf))
     drop = jnp.array([0.0, 1.0, 0.0]) * sole
     posed = posed._replace(points=posed.points - drop[:, None], keypoints=posed.keypoints - drop)
+    if modality != VISIBLE:
+        return posed, infrared.radiate(body, figure, posed, camera, modality)
     x, y, z = posed.normals
     sky = 0.72 + 0.28 * y + 0.16 * figure.folds
     facing = camera.sun[0] * x + camera.sun[1] * y + camera.sun[2] * z
@@ -157,13 +177,14 @@ def _add_passer(
     view: Projection,
     buffer: jax.Array,
     light: jax.Array,
+    modality: str,
 ) -> tuple[jax.Array, jax.Array]:
     """Adds a passer-by, if there is one, as surfels N to 2N; buffer and light [3, 2N] of both."""
     size = buffer.shape[0] // 2, buffer.shape[1] // 2
 
     def passing(buffer: jax.Array) -> tuple[jax.Array, jax.Array]:
         stranger = dress(passer, body)
-        other, glow = _stand(body, stranger, _passing(moment), camera, sun)
+        other, glow = _stand(body, stranger, _passing(moment), camera, sun, modality)
         aside, toward = moment.obstruction_at
         away = jnp.stack([1.6 * aside, jnp.zeros(()), toward])
         other = other._replace(points=other.points + away[:, None])
@@ -286,4 +307,4 @@ def _keypoints(
     surface = (buffer[2 * row, 2 * column] >> _index_bits(surfels)).astype(jnp.float32) / levels
     gap = depth - jnp.linalg.norm(view.eye) - (surface - 0.5) * 2 * _DEPTH
     seen = inside & (mask[row, column] > 0) & (gap < jnp.asarray(_BURIED))
-    return jnp.stack([*pixels, seen.astype(jnp.float32)], axis=1)
+    return jnp.stack([*(pixels - 0.5), seen.astype(jnp.float32)], axis=1)

@@ -184,6 +184,14 @@ def paint(scene: Scene, view: View, shadow: jax.Array) -> jax.Array:
     return picture + solid[..., None] * (thing * upright - picture)
 
 
+def reach(scene: Scene, view: View) -> jax.Array:
+    """Ray lengths [H, W] to the ground or the wall, whichever is nearer."""
+    cosine, sine = jnp.cos(scene.heading), jnp.sin(scene.heading)
+    eye_z, ray_z = (cosine * v[..., 2] - sine * v[..., 0] for v in (view.eye, view.rays))
+    to_ground = view.eye[1] / jnp.maximum(-view.rays[..., 1], 1e-3)
+    return jnp.minimum(to_ground, _reach(eye_z + view.place[1] + scene.wall, -ray_z))
+
+
 def _reach(gap: jax.Array, speed: jax.Array) -> jax.Array:
     """Ray length to a plane ``gap`` away; far when the ray runs along it or away from it."""
     return jnp.where(speed > 1e-3, gap / jnp.maximum(speed, 1e-3), 1e5)

@@ -31,5 +31,5 @@ def cities(tmp_path_factory) -> Cities:
     """Writes both worlds."""
     found = Cities(*(tmp_path_factory.mktemp("cities") / name for name in ("market", "duke")))
     world.write(MARKET, found.market)
-    world.write(DUKE, found.duke, masks=True)
+    world.write(DUKE, found.duke, masks=True, keypoints=True)
     return found

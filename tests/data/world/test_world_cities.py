@@ -8,6 +8,26 @@ from PIL import Image
 
 from jaxreid.data import scan, world
 
+# Mean colours of the first training pictures of worlds drawn before there was any infrared.
+BEFORE = {
+    "market": [
+        [98.6, 113.8, 115.9],
+        [102.9, 118.4, 122.2],
+        [98.3, 83.7, 81.6],
+        [102.9, 83.2, 80.5],
+        [92.9, 78.2, 74.5],
+        [93.0, 77.7, 69.9],
+    ],
+    "duke": [
+        [78.6, 82.2, 81.6],
+        [99.1, 101.1, 97.0],
+        [82.2, 88.8, 80.2],
+        [86.1, 86.8, 80.1],
+        [102.3, 101.9, 75.8],
+        [113.0, 112.4, 81.2],
+    ],
+}
+
 
 def people(root, *splits):
     """(names, cameras, pictures [n, H, W, 3] as they lie in the files), of training people."""
@@ -80,3 +100,10 @@ def test_the_other_world_must_exist_and_have_the_camera(cities, tmp_path):
         world.restyle(cities.market, [name], [2], seen_by=tmp_path)
     with pytest.raises(ValueError, match="no picture of this world"):
         world.restyle(cities.market, ["0001_c1_f0000001.jpg"], [0], seen_by=cities.duke)
+
+
+def test_worlds_of_before_infrared_are_unchanged(cities):
+    for name, before in BEFORE.items():
+        files = sorted((getattr(cities, name) / "bounding_box_train").iterdir())[:6]
+        means = [np.asarray(Image.open(file), float).mean((0, 1)) for file in files]
+        np.testing.assert_allclose(means, before, atol=0.3, err_msg=name)

@@ -119,9 +119,10 @@ def test_the_second_city_looks_down_from_higher_cameras_under_a_higher_sun(quick
 
 def test_the_command_writes_a_second_city_in_dukes_layout(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(world, "write", lambda *args, masks: drawn.append((*args, masks)))
+    monkeypatch.setattr(world, "write", lambda *args, **more: drawn.append((*args, more)))
     root = str(tmp_path / "city")
     assert main(["world", root, "--layout=dukemtmc_reid", "--city=1"]) == 0
-    assert main(["world", root, "--masks"]) == 0
+    assert main(["world", root, "--masks", "--keypoints"]) == 0
     spec = world.Spec(city=1, layout="dukemtmc_reid")
-    assert drawn == [(spec, root, False), (world.Spec(), root, True)]
+    neither, both = ({"masks": wanted, "keypoints": wanted} for wanted in (False, True))
+    assert drawn == [(spec, root, neither), (world.Spec(), root, both)]

@@ -131,6 +131,22 @@ def recode(picture, quality, folder):
     return decode(folder / "x.jpg").astype(int)
 
 
+def test_repose_puts_one_person_in_the_place_of_another(root):
+    names = sorted(p.name for p in (root / "bounding_box_train").glob("*.jpg"))
+    first = names[0]
+    other = next(name for name in names if name.split("_c")[0] != first.split("_c")[0])
+    own, placed = world.repose(root, [first, first], [first, other])
+    camera = int(other.split("_c")[1][0]) - 1
+    there = world.restyle(root, [other], [camera])[0]
+    still = world.restyle(root, [first], [int(first.split("_c")[1][0]) - 1])[0]
+    np.testing.assert_array_equal(own, still)  # in their own place: the written picture
+    mask = world.truth(root, [other])[0][0] > 0
+    gap = np.abs(placed.astype(int) - there.astype(int)).mean(-1)
+    assert gap[mask].mean() > 5 * gap[~mask].mean()  # another person before the same street
+    with pytest.raises(ValueError, match="1 names and 2 pictures"):
+        world.repose(root, [first], [first, other])
+
+
 def test_restyle_keeps_the_moment_and_changes_the_style(root):
     chosen = names(root, "bounding_box_train")[:6]
     styled = [world.restyle(root, chosen, [camera] * 6).astype(float) for camera in range(3)]

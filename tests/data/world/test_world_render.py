@@ -123,8 +123,8 @@ def test_visible_keypoints_lie_on_the_mask():
     for i in range(PICTURES):
         for x, y, visible in pictures.keypoints[i]:
             if visible:
-                assert 0 <= x < WIDTH and 0 <= y < HEIGHT
-                assert pictures.mask[i, int(y), int(x)] == 1
+                assert -0.5 <= x < WIDTH - 0.5 and -0.5 <= y < HEIGHT - 0.5
+                assert pictures.mask[i, int(y + 0.5), int(x + 0.5)] == 1
                 seen += 1
     assert 0.35 < seen / (18 * PICTURES) < 0.95
 
