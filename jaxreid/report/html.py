@@ -227,7 +227,8 @@ def _distances(distances: Arms) -> str:
         "its translation; generated_spread: between translations of one image; oracle: between a "
         "translation and the truth. Lower is nearer. precision: share of the set within the k-th "
         "neighbours of target images, recall the reverse (Kynkaanniemi et al. 2019); higher is "
-        "better, and only sets of one size compare."
+        "better, and only sets of one size compare. colour/spread: standard deviation of mean "
+        "colours over that of the target; one tint for all images stays far below 1."
     )
     return markup.table(caption, head, rows, "scores")
 

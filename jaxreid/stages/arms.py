@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxreid.data import Split, require_unseen
 from jaxreid.evaluation import MARKET, Embedded, Protocol, Scores, evaluate
 from jaxreid.stages import reid
 from jaxreid.stages.sets import Generated, Sets
@@ -36,6 +37,8 @@ class Trained(NamedTuple):
         made_by: fingerprint of all that made it.
         protocol: by which it is scored.
         note: what a reader of its scores has to know, for results and report.
+        learned: training images of one data set, whose people may not be tested; None if the
+            network saw no labels of the set that it is tested on.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Trained(NamedTuple):
     made_by: str
     protocol: Protocol = MARKET
     note: str = ""
+    learned: Split | None = None
 
 
 def run_arm(
@@ -120,7 +124,7 @@ def train(
     determined_by |= {"start": start.made_by} if start else {}
     determined_by |= {"slow": slow} if slow else {}
     made_by = run_once(directory, determined_by, model)
-    return Trained(name, directory, model, settings.batch, made_by)
+    return Trained(name, directory, model, settings.batch, made_by, learned=data.train)
 
 
 def score(
@@ -135,7 +139,13 @@ def score(
             part of the name of the arm.
         protocol: by which they are scored.
         parts: stripes of local max pooling, 0 for the network's own test embedding.
+
+    Raises:
+        ValueError: the network has learned from people who are tested, see
+            ``data.require_unseen``.
     """
+    if trained.learned is not None:
+        require_unseen(trained.learned, data.query)
     suffix = f"_{view}" if view else ""
     directory = trained.directory / f"test{suffix}"
     tests = {"query": data.query, "gallery": data.gallery}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -77,6 +78,50 @@ def to_target(
     made = run_once(directory, {"translator": translators.made_by}, make)
     split = records.load(directory / "records", real.size)["train"]
     return Generated(split, fingerprint({"made": made, "name": directory.name}), "target")
+
+
+class Redrawn(NamedTuple):
+    """Images drawn again in each of several poses.
+
+    Attributes:
+        redraw: ``redraw(split, k, rows)`` gives these images in pose k, uint8 ``[n, H, W, 3]``.
+        poses: how many.
+        made_by: fingerprint of all that made it.
+    """
+
+    redraw: Callable[[Split, int, np.ndarray], np.ndarray]
+    poses: int
+    made_by: str
+
+
+def in_poses(directory: Path, data: Sets, redrawn: Redrawn, *, batch: int = 64) -> Generated:
+    """Every training image in every pose.
+
+    Args:
+        directory: one part per pose goes below; finished parts are not made again.
+        data: its training images are redrawn; identity and camera go over to the results.
+        redrawn: how.
+        batch: images per call.
+
+    Returns:
+        The generated set: ``styles`` holds the number of the pose, ``sources`` the name drawn from.
+    """
+    real, parts, made = data.train, [], []
+    for k in range(redrawn.poses):
+        part = directory / f"pose_{k + 1}"
+
+        def make(part=part, k=k) -> None:
+            def translate(split: Split, rows: np.ndarray) -> np.ndarray:
+                return redrawn.redraw(split, k, rows)
+
+            suffix, rows = f"pose{k + 1}", np.arange(len(real))
+            made_here = _records(real, rows, translate, batch, "generated", suffix, k)
+            records.write_generated(part / "records", {"train": made_here})
+
+        made.append(run_once(part, {"redrawn": redrawn.made_by}, make))
+        parts.append(records.load(part / "records", real.size)["train"])
+    made_by = fingerprint({"parts": made, "name": directory.name})
+    return Generated(concatenate(parts), made_by, "poses")
 
 
 def from_noise(

@@ -270,15 +270,22 @@ def _embed(net: ReID, variables, images: jax.Array) -> jax.Array:
     return outputs["test"]
 
 
-def embed(model: Model, split: Split, batch: int) -> Embedded:
-    """Test embeddings of every image of ``split``, in its order."""
+def embed(
+    model: Model,
+    split: Split,
+    batch: int,
+    images: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> Embedded:
+    """Test embeddings of every image of ``split``, in its order.
+
+    ``images``: rows to what is seen in the place of these images, uint8 ``[n, H, W, 3]``.
+    """
+    images = images or split.images
     rows = np.arange(len(split))
     parts = []
     for start in range(0, len(rows), batch):
         # The last batch is filled up by repeating its first row, so that one program serves all.
         picked = rows[start : start + batch]
         filled = np.concatenate([picked, np.full(batch - len(picked), picked[0])])
-        parts.append(
-            np.asarray(_embed(model.net, model.variables, split.images(filled)))[: len(picked)]
-        )
+        parts.append(np.asarray(_embed(model.net, model.variables, images(filled)))[: len(picked)])
     return Embedded(np.concatenate(parts), split.pids, split.cameras)

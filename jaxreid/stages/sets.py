@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxreid import data
 from jaxreid.data import Split, world
+from jaxreid.data.keypoints import FILE as KEYPOINTS
 from jaxreid.data.layouts import announce
 from jaxreid.data.masks import MADE_UP
 from jaxreid.training import run_once
@@ -66,13 +67,13 @@ class Generated(NamedTuple):
         split: its pictures.
         made_by: fingerprint of all that made it.
         kind: ``cameras`` (every image in every other camera's style), ``unity`` (every image in one
-            style), ``target`` (every image of the source in the target's style) or ``noise`` (of
-            nobody).
+            style), ``target`` (every image of the source in the target's style), ``poses`` (every
+            image in every canonical pose) or ``noise`` (of nobody).
     """
 
     split: Split
     made_by: str
-    kind: Literal["cameras", "unity", "target", "noise"] = "cameras"
+    kind: Literal["cameras", "unity", "target", "poses", "noise"] = "cameras"
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,9 @@ class Settings:
         masks: folder of foreground masks; ``root`` for the folder ``masks`` in the set's own (there
             the world writes its true ones); ``ones`` or ``centre_ellipse`` for one mask that all
             pictures get (``jaxreid.data.masks``); or empty for none.
+        keypoints: file or folder of keypoints (``jaxreid.data.keypoint_files`` lists formats);
+            ``root`` for the file ``keypoints.npz`` in the set's own folder (there the world writes
+            its true ones); or empty for none.
     """
 
     name: str
@@ -96,6 +100,7 @@ class Settings:
     width: int
     world: Mapping[str, Any]
     masks: str = ""
+    keypoints: str = ""
 
 
 class Sets(NamedTuple):
@@ -130,25 +135,37 @@ def prepare(workdir: Path, settings: Settings, name: str = "data") -> Sets:
     made_up = settings.masks in MADE_UP
     masks = {"": None, "root": root / "masks"}.get(settings.masks, Path(settings.masks))
     masks = None if made_up else masks
+    points = {"": None, "root": root / KEYPOINTS}.get(settings.keypoints, Path(settings.keypoints))
     chosen = {"masks": settings.masks} if masks else {}
+    chosen |= {"keypoints": settings.keypoints} if points else {}
     if drawn:
+        if settings.keypoints not in ("", "root"):
+            raise ValueError(
+                f"{name}.keypoints is {settings.keypoints!r}: the world takes root or nothing"
+            )
         if masks and settings.masks != "root":
             known = ", ".join(MADE_UP)
             raise ValueError(
                 f"{name}.masks is {settings.masks!r}: the world takes root, {known} or nothing"
             )
         fields = dict(settings.world)
-        write = partial(world.write, world.Spec(**fields), root, masks=bool(masks))
+        more = {"masks": bool(masks), "keypoints": bool(points)}
+        write = partial(world.write, world.Spec(**fields), root, **more)
         source = run_once(root.parent, {"world": fields, **chosen}, write)
     else:
         announce(settings.name)  # in every run, also where the records are there already
-        source = _listing(settings.name, root, masks)
+        source = _listing(settings.name, root, masks, points)
     records = workdir / "records"
     made_by = run_once(
         records,
         {"layout": settings.name, "source": source, **chosen},
         lambda: data.prepare(
-            settings.name, root, records / "tfds", allow_partial=True, masks=masks
+            settings.name,
+            root,
+            records / "tfds",
+            allow_partial=True,
+            masks=masks,
+            keypoints=points,
         ),
     )
     splits = data.load(records / "tfds", (settings.height, settings.width))
@@ -192,7 +209,7 @@ def require_cameras(name: str, split: Split) -> None:
         )
 
 
-def _listing(layout: str, root: Path, masks: Path | None) -> str:
+def _listing(layout: str, root: Path, masks: Path | None, keypoints: Path | None) -> str:
     """A fingerprint of the folder: names and sizes of all files that the layout lists."""
     splits = data.scan(layout, root)
     files = {
@@ -201,6 +218,9 @@ def _listing(layout: str, root: Path, masks: Path | None) -> str:
     if masks:
         found = sorted(masks.rglob("*.png"))
         files["masks"] = [(str(p.relative_to(masks)), p.stat().st_size) for p in found]
+    if keypoints:
+        found = [keypoints] if keypoints.is_file() else sorted(keypoints.rglob("*.*"))
+        files["keypoints"] = [(p.name, p.stat().st_size) for p in found]
     return fingerprint(files)
 
 
