@@ -66,8 +66,12 @@ STRONG: dict[str, Any] = {
     "reid.last_stride": 1,
     "reid.warmup": 5,
 }
-RECIPES: dict[str, dict[str, Any]] = {"ide": {}, "strong": STRONG}
-"""Sweep of the cross-domain systems: does a gain survive a stronger re-ID network?"""
+RECIPES: dict[str, dict[str, Any]] = {
+    "ide": {},
+    "jittered": {"reid.jitter": 0.2},
+    "strong": STRONG,
+}
+"""Sweep of the cross-domain systems: does a gain survive colour jitter, a stronger network?"""
 
 
 BACK: dict[str, dict[str, Any]] = {

@@ -11,7 +11,7 @@ per camera of the target: 68.9 / 48.6 and 77.7 / 54.0; elsewhere that is called 
 
 No code was published and this is no reproduction. Known from the paper are the four losses, the two
 encoders, the U-Net with residual blocks and the composition with the source. Ours are: all layer
-sizes; the weights 1, 1, 1, 10; the mean of squares in the context loss; that the target's
+sizes; the weights 1, 1, 1, 100; the mean of squares in the context loss; that the target's
 background counts only outside the source person (``renderer.mask_mode``); the log loss in its
 non-saturating form; three judges that share nothing, of which C_id is the network of direct
 transfer; the schedule; that every training image is rendered (``crgan.real_source_ratio`` 0) and
@@ -21,8 +21,8 @@ beginning with the network that renderings taught.
 
 Sweeps: ``context`` (weight of the context loss), ``masks`` (where the background counts),
 ``deploy`` (on the fly, or from disk with one and with four renderings of every image), ``recipe``
-(IDE and a strong re-ID network), ``back`` (from the second city to the first). At scale ``paper``
-the network is IDE+.
+(IDE, IDE with colour jitter in all arms, a strong re-ID network), ``back`` (from the second city to
+the first). At scale ``paper`` the network is IDE+.
 """
 
 from typing import Any
@@ -86,9 +86,11 @@ def renderer(scale: str) -> ConfigDict:
             "adversarial": "log",
             "identity_weight": 1.0,
             "camera_weight": 1.0,
-            "context_weight": 10.0,
+            "context_weight": 100.0,
             "norm": "mean_square",
             "mask_mode": "intersection",
+            "pool": 0,
+            "ema": 0.0,
             "rate": 2e-4,
             "steps": 60_000,
             "decay_steps": 30_000,

@@ -18,7 +18,8 @@ which the code forgets. The re-ID network of scale ``paper`` is SPGAN's IDE, sin
 (GoogLeNet) was never published: so rows differ in the translator alone.
 
 Sweeps: ``person``, the weight of the masked term, 0 for a CycleGAN without identity terms;
-``recipe``, IDE and a strong re-ID network; ``back``, from the second city to the first.
+``recipe``, IDE, IDE with colour jitter in all arms, and a strong re-ID network; ``back``, from the
+second city to the first.
 """
 
 from typing import Any

@@ -17,7 +17,8 @@ Scale ``paper`` is the authors' PyTorch code, except that the generators turn in
 paper says, with their IDE for the paper: 224x224, norms frozen where weights are given.
 
 Sweeps: ``margin`` (the paper's 0, 1, 2, and without the term), ``pairs`` (whose negatives),
-``recipe`` (IDE and a strong re-ID network), ``back`` (from the second city to the first).
+``recipe`` (IDE, IDE with colour jitter in all arms, a strong re-ID network), ``back`` (from the
+second city to the first).
 """
 
 from typing import Any

@@ -22,6 +22,8 @@ from jaxreid.training import workdir
 REFERENCES = (results.BASELINE, "jitter", "cut_and_paste", results.ORACLE)
 """Arms that a system is compared with, in any view; the others are its own."""
 
+MEASURED = {"quality", "distances"}  # what rows may have found of sets of images
+
 Overrides = dict[str, dict[str, Any]]
 
 
@@ -69,14 +71,17 @@ def run(
     """
     workdir.probe(directory)
     workdir.share(directory)
-    found, notes = {}, {}
+    found, notes, measured = {}, {}, {}
     for row, config in rows.items():
         print(f"\nrow {row}")
         run_row(config, directory / row)
         left = json.loads((directory / row / "results.json").read_text())
         found[row], notes = left["arms"], notes | left.get("notes", {})
+        for part in MEASURED & left.keys():
+            measured.setdefault(part, {})[row] = left[part]
     arms = lines(found)
     done = {"arms": arms, "settings": settings, "environment": results.environment()}
+    done |= {part: lines(rows) for part, rows in measured.items()}
     results.write_results(directory / "sweep.json", done)
     said = [f"{arm}: {note}" for arm, note in notes.items()]
     text = "\n\n".join([markdown.table(results.cells(arms)), *said]) + "\n"

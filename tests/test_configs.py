@@ -14,6 +14,8 @@ from jaxreid.stages import (
     cycle_turns,
     dcgan,
     domains,
+    poses,
+    posing_turns,
     reid,
     rendering_turns,
     sets,
@@ -35,6 +37,8 @@ BLOCKS = {
     "stargan": star.Settings,
     "unitygan": unity.Settings,
     "renderer": rendering_turns.Settings,
+    "posing": posing_turns.Settings,
+    "poses": poses.Settings,
     "tracklets": tracklets.Settings,
     "every": Every,
 }
@@ -46,6 +50,7 @@ BESIDE = {  # other readers of a block
     "tracklets": ["stages/tracklets.py"],
     "unitygan": ["stages/unity.py"],
     "renderer": ["stages/rendering.py"],
+    "posing": ["stages/posing.py"],
 }
 
 

@@ -89,8 +89,11 @@ def test_what_has_to_be_said_of_an_arm_stands_below_the_table(tmp_path, capsys):
     def run_row(config, directory):
         directory.mkdir(exist_ok=True)
         left = {"arms": {"own": {"mAP": 0.5}}, "notes": {"own": "knows names"}}
+        left |= {"distances": {"own": {"fd": 3.0}}} if directory.name == "b" else {}
         (directory / "results.json").write_text(json.dumps(left))
 
     sweep.run(tmp_path, sweep.configs(ConfigDict(CONFIG), {"a": {}, "b": {}}), run_row, {})
+    left = json.loads((tmp_path / "sweep.json").read_text())
+    assert left["distances"] == {"own (b)": {"fd": 3.0}} and "quality" not in left
     assert (tmp_path / "sweep.md").read_text().endswith("| own (b) | 50.0 |\n\nown: knows names\n")
     assert "own: knows names" in capsys.readouterr().out

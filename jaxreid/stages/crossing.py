@@ -118,7 +118,9 @@ def conclude(
         direct(run),
         _rivals(run),
     )
-    trained = [first, train(run, "jitter", settings=replace(run.reid, jitter=options["jitter"]))]
+    jittered = replace(run.reid, jitter=options["jitter"])
+    # Where all arms jitter alike, direct transfer is that rival.
+    trained = [first, *([train(run, "jitter", settings=jittered)] if jittered != run.reid else [])]
     trained += [*own, *(train(run, arm, learned) for arm, learned in rivals.items())]
     test = crossed(run)
     views = {"": 0} | ({"lmp": options["parts"]} if options["parts"] else {})

@@ -188,8 +188,7 @@ def _train_group(
     loaded = {c: s.resized(augment.larger(size, settings.margin)) for c, s in styles.items()}
 
     def shown(split: Split, rows: np.ndarray) -> np.ndarray:
-        images = split.images(rows)
-        return np.concatenate([images, split.masks(rows)], -1) if method.masks else images
+        return split.masked(rows) if method.masks else split.images(rows)
 
     def batch(index: int) -> dict[str, np.ndarray]:
         rows = [draws[pair](index) for pair in pairs]

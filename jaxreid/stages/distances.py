@@ -61,7 +61,9 @@ def measure(
     """Distances of the source and of every generated set; worked out once.
 
     ``source`` is the source as it is. ``floor`` is one half of the target against the other: what
-    equal sets of half the size come to.
+    equal sets of half the size come to. ``colour/spread`` is the standard deviation of the images'
+    mean colours (root mean square over channels) over that of the target: a translator that gives
+    all images one tint stays far below the 1 of a target of several cameras.
 
     Args:
         directory: for ``distances.json``.
@@ -83,6 +85,9 @@ def measure(
         size = data.source.train.size
         net = _own(baseline, size) if features == OWN else quality.feature_net(features)
         found = _between_sets(net, data, made, seed)
+        whole = colour_spread(data.target.train)
+        for name, split in _sets(data, made).items():
+            found[name]["colour/spread"] = colour_spread(split) / whole
         if trunk:
             lpips = quality.lpips(trunk)
             for name, values in _between_pictures(lpips, data, made, seed).items():
@@ -110,6 +115,17 @@ def spread(
     return pairs.spread(lpips, lambda at, k: _scaled(draw(at, k)), rows, guides).mean
 
 
+def colour_spread(split: Split, batch: int = 64) -> float:
+    """Standard deviation of mean colours over images, in levels; root mean square over channels."""
+    parts = np.array_split(np.arange(len(split)), -(-len(split) // batch))
+    colours = np.concatenate([split.images(rows).mean((1, 2)) for rows in parts])
+    return float(np.sqrt(colours.var(0).mean()))
+
+
+def _sets(data: Domains, made: Mapping[str, Generated]) -> dict[str, Split]:
+    return {"source": data.source.train} | {name: each.split for name, each in made.items()}
+
+
 def _own(baseline: Trained, size: tuple[int, int]) -> FeatureNet:
     """The test embedding of the run's own baseline."""
     net, variables = baseline.model()
@@ -128,8 +144,8 @@ def _between_sets(
 ) -> dict[str, dict[str, float]]:
     target = _features(net, data.target.train)
     halves = np.random.default_rng((seed, 3)).permutation(len(target))
-    sets = {"source": data.source.train} | {name: each.split for name, each in made.items()}
-    compared = {name: (_features(net, split), target) for name, split in sets.items()}
+    sets = _sets(data, made).items()
+    compared = {name: (_features(net, split), target) for name, split in sets}
     compared["floor"] = target[halves[::2]], target[halves[1::2]]
     found = {}
     for name, (these, those) in compared.items():

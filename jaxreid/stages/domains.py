@@ -69,7 +69,8 @@ def prepare(workdir: Path, settings: Settings, *, seed: int) -> Domains:
             the numbers of tracklets.
 
     Raises:
-        ValueError: both are the same set, or what ``sets.prepare`` refuses.
+        ValueError: both are the same set, people of the source are tested, or what ``sets.prepare``
+            refuses.
     """
     if settings.source == settings.target:
         raise ValueError(
@@ -79,6 +80,7 @@ def prepare(workdir: Path, settings: Settings, *, seed: int) -> Domains:
     source, target = (
         sets.prepare(workdir / name, settings.of(name), name=f"data.{name}") for name in NAMES
     )
+    data.require_unseen(source.train, target.query)
     unknown = replace(target.train, pids=np.full(len(target.train), -1))
     made_by = fingerprint({"source": source.made_by, "target": target.made_by})
     truth = None

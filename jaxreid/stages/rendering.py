@@ -16,7 +16,14 @@ from jaxreid.nets.crgan import ContextGenerator, Rendering
 from jaxreid.report import figures
 from jaxreid.stages.arms import Trained
 from jaxreid.stages.domains import Domains
-from jaxreid.stages.rendering_turns import Settings, generator_net, modules, phases
+from jaxreid.stages.rendering_turns import (
+    Settings,
+    deployed,
+    extras,
+    generator_net,
+    modules,
+    phases,
+)
 from jaxreid.stages.sets import SOURCE, TARGET, Translators, require_batch
 from jaxreid.training import Every, State, alternate, create, fit, run_once
 from jaxreid.training.workdir import fingerprint
@@ -58,7 +65,7 @@ class Renderer(NamedTuple):
 
     def frozen(self) -> dict[str, Any]:
         """The generator's variables, as ``reid.Joined`` takes them."""
-        return {"G": {"params": self.state().nets["G"].params}}
+        return {"G": {"params": self._params()}}
 
     def translators(self, guides: Callable[[int], np.ndarray], named: Any) -> Translators:
         """One image of every source image: ``guides(n)`` are rows of ``target`` for n sources."""
@@ -75,8 +82,11 @@ class Renderer(NamedTuple):
 
     def render(self, images: np.ndarray, guide: np.ndarray) -> Rendering:
         """Source images, uint8 ``[n, H, W, 3]``, in the contexts of rows ``guide`` of target."""
-        params = self.state().nets["G"].params
-        return _apply(generator_net(self.settings), params, images, masked(self.target, guide))
+        net, context = generator_net(self.settings), self.target.masked(guide)
+        return rendered(net, self._params(), images, context)
+
+    def _params(self) -> Any:
+        return deployed(self.settings, self.state())
 
 
 def train(
@@ -105,11 +115,6 @@ def train(
     return Renderer(training, settings, data.target.train, trained)
 
 
-def masked(split: Split, rows: np.ndarray) -> np.ndarray:
-    """Images with their mask as fourth channel, uint8 ``[n, H, W, 4]``."""
-    return np.concatenate([split.images(rows), split.masks(rows)], axis=-1)
-
-
 def _train(directory: Path, data: Domains, identity: Trained, settings, seed, every) -> State:
     source, target = data.source.train, data.target.train
     cameras = np.unique(target.cameras)
@@ -120,7 +125,8 @@ def _train(directory: Path, data: Domains, identity: Trained, settings, seed, ev
     def init() -> State:
         key = jax.random.key(seed)
         fresh = _fresh(nets, size, key)
-        return create(jax.random.fold_in(key, 0), fresh | {"Cid": variables}, tx)
+        extra = extras(settings, fresh["G"]["params"], size)
+        return create(jax.random.fold_in(key, 0), fresh | {"Cid": variables}, tx, extra)
 
     return fit(
         init,
@@ -151,9 +157,9 @@ def _batches(
         else:
             others = rng.integers(len(b), size=settings.batch)
         return {
-            "source": masked(a, rows),
+            "source": a.masked(rows),
             "label": np.searchsorted(people, a.pids[rows]).astype(np.int32),
-            "target": masked(b, others),
+            "target": b.masked(others),
             "camera": np.searchsorted(cameras, b.cameras[others]).astype(np.int32),
         }
 
@@ -170,10 +176,11 @@ def _fresh(nets: Mapping[str, Any], size: tuple[int, int], key: jax.Array) -> di
 
 
 @partial(jax.jit, static_argnums=0)
-def _apply(net: ContextGenerator, params, images: jax.Array, guide: jax.Array) -> Rendering:
+def rendered(net: ContextGenerator, params, images: jax.Array, guide: jax.Array) -> Rendering:
+    """Images, uint8 ``[B, H, W, 3]``, in the contexts of ``guide``, ``[B, H, W, 4]`` with masks."""
     target, person = augment.split_mask(augment.to_float(guide))
-    rendered: Any = net.apply({"params": params}, augment.to_float(images), target, 1 - person)
-    return rendered
+    made: Any = net.apply({"params": params}, augment.to_float(images), target, 1 - person)
+    return made
 
 
 def _bytes(images: jax.Array) -> np.ndarray:
@@ -185,11 +192,10 @@ def _sample(
 ) -> None:
     """Source, context, rendering, and what it was composed of: painting and weights."""
     rows, guide = (np.linspace(0, len(each) - 1, 6).astype(int) for each in (source, target))
-    images, context = source.images(rows), masked(target, guide)
-    params = state.nets["G"].params
-    rendered = _apply(generator_net(settings), params, images, context)
-    weights = jnp.broadcast_to(2 * rendered.weight - 1, rendered.image.shape)
-    made = [_bytes(x) for x in (rendered.image, rendered.painted, weights)]
-    cells = np.stack([images, context[..., :3], *made], axis=1)
+    images, context = source.images(rows), target.masked(guide)
+    made = rendered(generator_net(settings), deployed(settings, state), images, context)
+    weights = jnp.broadcast_to(2 * made.weight - 1, made.image.shape)
+    shown = [_bytes(x) for x in (made.image, made.painted, weights)]
+    cells = np.stack([images, context[..., :3], *shown], axis=1)
     titles = ["source", "context", "rendered", "painted", "share of source"]
     figures.write_sample(directory, step, figures.grid(cells, [""] * len(rows), titles, scale=2))

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import linen as nn
 
 from jaxreid import losses
@@ -13,7 +14,8 @@ from jaxreid.data import augment
 from jaxreid.losses.translation import Norm
 from jaxreid.nets.crgan import CameraClassifier, ContextGenerator, Rendering
 from jaxreid.nets.cyclegan import PatchGAN
-from jaxreid.training import Aux, Phase
+from jaxreid.training import Aux, Phase, State
+from jaxreid.training.pool import empty_pool, exchange
 
 ADVERSARIAL = {
     "log": (losses.nonsaturating_generator, losses.nonsaturating_discriminator),
@@ -40,6 +42,9 @@ class Settings:
         context_weight: of the context loss.
         norm: of the context loss, see ``losses.context``.
         mask_mode: where a rendering is asked to equal the target, see ``background``.
+        pool: capacity of the discriminator's pool of renderings, 0 for none.
+        ema: decay per step of the moving average of the generator's weights, with which it renders
+            once it is trained; 0 for the weights of the last step.
         rate: Adam's learning rate; betas 0.5 and 0.999.
         steps: of the whole training.
         decay_steps: the last of them, in which the rate falls linearly to 0.
@@ -58,6 +63,8 @@ class Settings:
     context_weight: float
     norm: Norm
     mask_mode: str
+    pool: int
+    ema: float
     rate: float
     steps: int
     decay_steps: int
@@ -69,6 +76,8 @@ class Settings:
                 raise ValueError(
                     f"renderer.{name} is {getattr(self, name)!r}; choose one of {known}"
                 )
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"renderer.ema is {self.ema}: choose a decay from 0 (none) to below 1")
         if not 0 <= self.decay_steps <= self.steps or self.steps < 1:
             raise ValueError(
                 f"renderer.decay_steps is {self.decay_steps} and renderer.steps is {self.steps}: "
@@ -93,6 +102,17 @@ def modules(settings: Settings, cameras: int) -> dict[str, nn.Module]:
         "D": PatchGAN(settings.judge_width, settings.patch_layers),
         "Ccam": CameraClassifier(cameras, settings.judge_width),
     }
+
+
+def extras(settings: Settings, params: Any, size: tuple[int, int]) -> dict[str, Any]:
+    """What survives a step beside the networks: pool and average of ``params``, where asked for."""
+    pool = {"pool": empty_pool(settings.pool, (*size, 3))} if settings.pool else {}
+    return pool | ({"average": jax.tree.map(jnp.copy, params)} if settings.ema else {})
+
+
+def deployed(settings: Settings, state: State) -> Any:
+    """Parameters of the generator with which images are rendered outside its training."""
+    return state.extra["average"] if settings.ema else state.nets["G"].params
 
 
 def background(mode: str, source_person: jax.Array, target_person: jax.Array) -> jax.Array:
@@ -143,18 +163,21 @@ def phases(
         return applied(states, "G", memo["source"], memo["target"], 1 - memo["target_person"])
 
     def judges(states, batch, memo, key):
-        seen = {}
+        seen, pool = {}, {}
         for name, k in zip(("source", "target"), jax.random.split(key), strict=True):
             cropped = augment.crop_and_flip(k, batch[name], size)
             seen[name], seen[f"{name}_person"] = augment.split_mask(cropped)
-        both = jnp.concatenate([seen["target"], rendered(states, seen).image])
+        fake = rendered(states, seen).image
+        if settings.pool:
+            pool["pool"], fake = exchange(memo["pool"], jax.random.fold_in(key, 2), fake)
+        both = jnp.concatenate([seen["target"], fake])
         # Instance norm treats images one by one, so real and rendered ones may share a call.
         real, fake = jnp.split(applied(states, "D", both), 2)
         terms = {
             "d_domain": for_judge(real, fake).mean(),
             "d_camera": _named(applied(states, "Ccam", seen["target"]), batch["camera"]),
         }
-        return sum(terms.values()), Aux(terms, seen)
+        return sum(terms.values()), Aux(terms, seen | pool)
 
     def generator(states, batch, memo, key):
         made, person = rendered(states, memo), memo["source_person"]
@@ -176,7 +199,11 @@ def phases(
             "share_inside": (made.weight * person).sum() / (person.sum() + 1e-6),
             "share_outside": (made.weight * (1 - person)).sum() / ((1 - person).sum() + 1e-6),
         }
-        return sum(terms.values()), Aux(terms | shares)
+        average = {}
+        if settings.ema:  # of the weights before this turn: the average follows one step behind
+            old, share = memo["average"], 1 - settings.ema
+            average = {"average": optax.incremental_update(states["G"].params, old, share)}
+        return sum(terms.values()), Aux(terms | shares, average)
 
     return [Phase(("D", "Ccam"), judges), Phase(("G",), generator)]
 

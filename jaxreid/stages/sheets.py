@@ -21,7 +21,8 @@ def sheet(real: Split, generated: Generated) -> html.Figure:
     """
     if generated.kind in BESIDE:
         return _beside(real, generated.split, *BESIDE[generated.kind])
-    return {"noise": _noise, "cameras": _cameras}[generated.kind](real, generated.split)
+    sheets = {"noise": _noise, "cameras": _cameras, "poses": _poses}
+    return sheets[generated.kind](real, generated.split)
 
 
 def _noise(real: Split, generated: Split) -> html.Figure:
@@ -49,6 +50,22 @@ def _cameras(real: Split, generated: Split) -> html.Figure:
     return html.Figure(
         "Each camera to each", caption, figures.translation_grid(pictures, fake, scale=2)
     )
+
+
+def _poses(real: Split, generated: Split) -> html.Figure:
+    picked = np.concatenate(list(_first(real, 3).values()))
+    styles = np.unique(generated.styles)
+    at = {key: row for row, key in enumerate(zip(generated.sources, generated.styles, strict=True))}
+    redrawn = [
+        generated.images(np.array([at[real.names[row], style] for style in styles]))
+        for row in picked
+    ]
+    images = np.concatenate([real.images(picked)[:, None], np.array(redrawn)], axis=1)
+    labels = [f"camera {camera + 1}" for camera in real.cameras[picked]]
+    columns = ["real", *(f"pose {style + 1}" for style in styles)]
+    caption = "Training images of every camera, each beside its versions in the canonical poses."
+    picture = figures.grid(images, labels, columns, scale=2)
+    return html.Figure("Everybody in the canonical poses", caption, picture)
 
 
 def _beside(real: Split, generated: Split, title: str, style: str) -> html.Figure:

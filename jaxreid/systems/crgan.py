@@ -30,8 +30,7 @@ DEPLOYMENTS = ("on_the_fly", "disk")
 def render(nets, batch, key, *, net: ContextGenerator, real_ratio: float):
     """Every source image in the context of its target image; a share of them stays as it is."""
     source = augment.to_float(batch["image"])
-    target, person = augment.split_mask(augment.to_float(batch["context"]))
-    made: Any = net.apply({"params": nets["G"].params}, source, target, 1 - person)
+    made = rendering.rendered(net, nets["G"].params, batch["image"], batch["context"])
     stays = jax.random.bernoulli(key, real_ratio, (len(source), 1, 1, 1))
     return {"image": jnp.where(stays, source, made.image), "label": batch["label"]}
 
@@ -45,7 +44,7 @@ def on_the_fly(run: crossing.Crossing, renderer: rendering.Renderer) -> arms.Tra
 
     def contexts(step: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng((seed, 3, step))
-        return {"context": rendering.masked(target, rng.integers(len(target), size=run.reid.batch))}
+        return {"context": target.masked(rng.integers(len(target), size=run.reid.batch))}
 
     net, ratio = generator_net(renderer.settings), options["real_source_ratio"]
     made_by = fingerprint({"renderer": renderer.made_by, "real": ratio, "seed": seed})

@@ -78,8 +78,9 @@ def rates(settings: cycle.Settings, steps_per_epoch: int):
 def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     """Both sets, translator, generated set, arms with and without LMP, SPGAN + TAUDL, report."""
     options = dict(config["spgan"])
-    started, gan = crossing.begin(config, workdir), cycle.Settings(**config["gan"])
-    second = tracklets.second(started, config["tracklets"]) if options["taudl"] else None
+    hybrid = options["taudl"]
     del options["taudl"]  # the translator does not depend on it
+    started, gan = crossing.begin(config, workdir), cycle.Settings(**config["gan"])
+    second = tracklets.second(started, config["tracklets"]) if hybrid else None
     made = method(options, crossing.steps(started, gan))
     return crossing.finish(started, crossing.translate(started, gan, made), second)

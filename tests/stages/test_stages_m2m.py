@@ -11,14 +11,15 @@ from test_stages_star import make_sets
 
 from jaxreid.data import augment
 from jaxreid.nets.stargan import Discriminator, Generator
-from jaxreid.stages import m2m
+from jaxreid.stages import m2m, m2m_turns
+from jaxreid.stages.cycle_turns import Settings
 from jaxreid.stages.domains import Domains
 from jaxreid.stages.sets import SOURCE, TARGET
 from jaxreid.training import Every
 from jaxreid.training.pool import empty_pool
 
 SIZE, CAMERAS, WEIGHT = (16, 8), (2, 3), 0.7
-SETTINGS = m2m.Settings(
+SETTINGS = Settings(
     width=2,
     blocks=1,
     halvings=1,
@@ -57,12 +58,12 @@ def nets():
 
 
 def test_labels_name_the_source_s_camera_first_and_none_by_zeros():
-    own, other = jnp.array([1, 0]), jnp.array([2, m2m.NO_CAMERA])
+    own, other = jnp.array([1, 0]), jnp.array([2, m2m_turns.NO_CAMERA])
     np.testing.assert_array_equal(
-        m2m.pair(SOURCE, own, other, CAMERAS), [[0, 1, 0, 0, 1], [1, 0, 0, 0, 0]]
+        m2m_turns.pair(SOURCE, own, other, CAMERAS), [[0, 1, 0, 0, 1], [1, 0, 0, 0, 0]]
     )
     np.testing.assert_array_equal(
-        m2m.pair(TARGET, other, own, CAMERAS), [[0, 1, 0, 0, 1], [1, 0, 0, 0, 0]]
+        m2m_turns.pair(TARGET, other, own, CAMERAS), [[0, 1, 0, 0, 1], [1, 0, 0, 0, 0]]
     )
 
 
@@ -91,7 +92,7 @@ def by_hand(nets):
 
 
 def test_the_loss_of_the_generators(nets):
-    turn, key = m2m.phases(SETTINGS, SIZE, CAMERAS, WEIGHT)[0], jax.random.key(4)
+    turn, key = m2m_turns.phases(SETTINGS, SIZE, CAMERAS, WEIGHT)[0], jax.random.key(4)
     assert turn.trains == ("G", "F")
     value, aux = jax.jit(turn.loss)(nets, BATCH, {}, key)
     translate, judge = by_hand(nets)
@@ -121,7 +122,7 @@ def test_the_loss_of_the_generators(nets):
 
 
 def test_the_loss_of_the_discriminators_and_what_their_camera_heads_learn_from(nets):
-    turn, key = m2m.phases(SETTINGS, SIZE, CAMERAS, WEIGHT)[1], jax.random.key(5)
+    turn, key = m2m_turns.phases(SETTINGS, SIZE, CAMERAS, WEIGHT)[1], jax.random.key(5)
     assert turn.trains == ("DA", "DB")
     images = np.random.default_rng(6).uniform(-1, 1, (4, 2, *SIZE, 3)).astype(np.float32)
     memo = dict(zip(("a", "b", "fake_a", "fake_b"), images, strict=True))
@@ -215,7 +216,7 @@ def test_paper_settings_are_those_of_the_specification():
     assert weights == (1.0, 10.0, 5.0)
     assert "lite" in config.__doc__ and "lite" in m2m.__doc__
     m2m.require(
-        m2m.Settings(**given.gan.to_dict()),
+        Settings(**given.gan.to_dict()),
         Domains(*[SimpleNamespace(train=Large())] * 2, None, ""),
     )
 

@@ -16,11 +16,13 @@ from test_systems_crossing import config
 
 from configs.crgan import renderer
 from jaxreid import data, losses
-from jaxreid.stages import domains, reid, rendering, sets
+from jaxreid.stages import domains, reid, rendering
 from jaxreid.stages.rendering_turns import (
     MASK_MODES,
     Settings,
     background,
+    deployed,
+    extras,
     generator_net,
     modules,
     phases,
@@ -89,6 +91,10 @@ def equal(a, b):
     return jax.tree.all(jax.tree.map(lambda x, y: bool(jnp.array_equal(x, y)), a, b))
 
 
+def close(a, b):
+    return jax.tree.all(jax.tree.map(lambda x, y: bool(jnp.allclose(x, y, atol=1e-6)), a, b))
+
+
 def test_identity_camera_and_context_losses_move_the_generator_alone(stepped):
     state, step = stepped
     (alone, _), (followed, metrics) = (step[name](a_batch()) for name in ("alone", "followed"))
@@ -106,6 +112,33 @@ def test_c_cam_learns_from_real_images_of_the_target_alone(stepped):
     first, second = (step(each)[0] for each in (batch, batch | {"source": batch["source"][::-1]}))
     assert equal(first.nets["Ccam"], second.nets["Ccam"])
     assert not equal(first.nets["D"].params, second.nets["D"].params)
+
+
+def test_average_follows_the_generator_and_the_pool_shows_old_renderings(stepped):
+    settings = replace(SETTINGS, ema=0.75, pool=2)
+    state, plain = stepped
+    state = state.replace(extra=extras(settings, state.nets["G"].params, SIZE))
+    tx = {name: optax.adam(1e-2) for name in ("G", "D", "Ccam")}
+    nets = modules(SETTINGS, cameras=3)
+    step = alternate(phases(settings, nets, Judge(), SIZE), tx).map(jax.jit)
+    first, _ = step(state, a_batch())
+    # The pool is filled in the first step, which trains as if there were none.
+    assert close(first.nets["D"].params, plain["followed"](a_batch())[0].nets["D"].params)
+    assert equal(first.extra["average"], state.nets["G"].params)
+    second, _ = step(first, a_batch())
+    expected = jax.tree.map(
+        lambda old, new: 0.75 * old + 0.25 * new, first.extra["average"], first.nets["G"].params
+    )
+    assert close(second.extra["average"], expected)
+    assert deployed(settings, second) is second.extra["average"]
+    assert deployed(SETTINGS, second) is second.nets["G"].params
+    # From then on an old rendering is shown and replaced half of the time.
+    old = first.extra["pool"].images
+    others = (step(first.replace(key=jax.random.key(k)), a_batch())[0] for k in range(16))
+    assert {bool(jnp.array_equal(other.extra["pool"].images, old)) for other in others} == {
+        True,
+        False,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -135,17 +168,7 @@ def test_target_identities_change_nothing_and_disk_takes_as_many_steps(
     """The finished run again, with shuffled identities, from disk: only its arm is trained."""
     shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
     shutil.rmtree(tmp_path / "reid_crgan")
-    honest = sets.prepare
-
-    def shuffled(workdir, *args, **kwargs):
-        found = honest(workdir, *args, **kwargs)
-        if workdir.name != "target":
-            return found
-        pids = np.random.default_rng(0).permutation(found.train.pids)
-        assert (pids != found.train.pids).any()
-        return found._replace(train=replace(found.train, pids=pids))
-
-    monkeypatch.setattr(sets, "prepare", shuffled)
+    tiny.shuffle_target(monkeypatch)
     given = config("crgan")
     crgan.run(given, tmp_path)  # on the fly again: equal bytes
     first, second = (json.loads((d / "results.json").read_text()) for d in (finished, tmp_path))
@@ -174,7 +197,7 @@ def test_a_re_id_step_renders_as_the_renderer_does_and_leaves_it_alone(finished,
     batch = {
         "image": source.images(rows),
         "label": rows,
-        "context": rendering.masked(target, guide),
+        "context": target.masked(guide),
     }
     render = partial(crgan.render, net=net, real_ratio=0.0)
     made = render(state.nets, batch, jax.random.key(0))
@@ -188,7 +211,7 @@ def test_a_re_id_step_renders_as_the_renderer_does_and_leaves_it_alone(finished,
 
     settings = reid.Settings(**config("crgan")["reid"] | {"epochs": 1})
     joined = reid.Joined(
-        lambda step: {"context": rendering.masked(target, np.arange(settings.batch))},
+        lambda step: {"context": target.masked(np.arange(settings.batch))},
         *("test", renderer.frozen, render),
     )
     _, _, step = reid.program(settings, 8, 4, reid.identity_loss, render)
@@ -207,6 +230,7 @@ def test_a_re_id_step_renders_as_the_renderer_does_and_leaves_it_alone(finished,
         ("crgan.deploy=cloud", "crgan.deploy is 'cloud'"),
         ("crgan.real_source_ratio=1.0", "crgan.real_source_ratio is 1.0"),
         ("renderer.mask_mode=none", "renderer.mask_mode is 'none'"),
+        ("renderer.ema=1.0", "renderer.ema is 1.0"),
         ("renderer.batch=4000", "renderer.batch is 4000"),
         ("data.target.masks=", "target training pictures have no foreground masks"),
     ],

@@ -4,7 +4,6 @@ import importlib.util
 import json
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -145,7 +144,8 @@ def test_a_system_goes_from_two_cities_to_report(finished):
     sets_of_images = {"source", "floor", name, "cut_and_paste", "oracle"}
     assert results["distances"].keys() == sets_of_images
     measures = ("fd", "kd", "precision", "recall")
-    assert results["distances"]["oracle"].keys() == {f"{m}/reid_baseline_test" for m in measures}
+    keys = {f"{m}/reid_baseline_test" for m in measures} | {"colour/spread"}
+    assert results["distances"]["oracle"].keys() == keys
     rows = {"real", "untranslated", name, "cut_and_paste", "oracle"} if OPTIONS[name] else set()
     assert results.get("quality", {}).keys() == rows
     for row in rows - {"real"}:
@@ -183,6 +183,12 @@ def test_distances_are_between_the_sets_that_they_name(finished, tmp_path, monke
     assert found["oracle"][key] == pytest.approx(apart(fakes, trains[1]), rel=1e-4)
     assert found["oracle"][key] < found["source"][key]
     assert found.keys() == {"source", "oracle", "floor"}
+    spreads = [
+        split.images(np.arange(len(split))).astype(float).mean((1, 2)).std(0)
+        for split in (fakes, trains[1])
+    ]
+    expected = np.sqrt((spreads[0] ** 2).sum() / (spreads[1] ** 2).sum())
+    assert found["oracle"]["colour/spread"] == pytest.approx(expected, rel=1e-9)
     for share in ("precision/random_conv", "recall/random_conv"):
         assert all(0 <= values[share] <= 1 for values in found.values())
     assert found["oracle"]["recall/random_conv"] > 0
@@ -232,18 +238,12 @@ def test_a_finished_run_is_not_done_again(finished):
 
 def test_target_identities_are_read_by_nothing_that_is_trained(tmp_path, monkeypatch):
     """A run whose target training labels are shuffled ends with the same bytes."""
-    given, honest = config("spgan"), sets.prepare
-    spgan.run(given, tmp_path / "honest")
+    given = config("spgan")
+    given["reid"]["jitter"] = given["crossing"]["jitter"]
+    arms = spgan.run(given, tmp_path / "honest")["arms"]
+    assert "jitter" not in arms  # direct transfer jitters like it
 
-    def shuffled(workdir: Path, *args, **kwargs):
-        found = honest(workdir, *args, **kwargs)
-        if workdir.name != "target":
-            return found
-        pids = np.random.default_rng(0).permutation(found.train.pids)
-        assert (pids != found.train.pids).any()
-        return found._replace(train=replace(found.train, pids=pids))
-
-    monkeypatch.setattr(sets, "prepare", shuffled)
+    tiny.shuffle_target(monkeypatch)
     spgan.run(given, tmp_path / "shuffled")
     first, second = (tmp_path / name / "results.json" for name in ("honest", "shuffled"))
     assert first.read_bytes() == second.read_bytes()

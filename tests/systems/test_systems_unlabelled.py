@@ -4,14 +4,12 @@ import importlib
 import json
 import math
 import shutil
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
 
-from jaxreid.stages import crossing, repelled, sets
+from jaxreid.stages import crossing, repelled
 from jaxreid.systems import buc, pul
 from jaxreid.training.workdir import fingerprint, share
 
@@ -108,17 +106,7 @@ class Cut(Exception):
 @pytest.fixture
 def other_labels(monkeypatch):
     """The target's training images are labelled at random when they are read."""
-    honest = sets.prepare
-
-    def shuffled(workdir: Path, *args, **kwargs):
-        found = honest(workdir, *args, **kwargs)
-        if workdir.name != "target":
-            return found
-        pids = np.random.default_rng(0).permutation(found.train.pids)
-        assert (pids != found.train.pids).any()
-        return found._replace(train=replace(found.train, pids=pids))
-
-    monkeypatch.setattr(sets, "prepare", shuffled)
+    tiny.shuffle_target(monkeypatch)
 
 
 def begun_again(finished, workdir, own):

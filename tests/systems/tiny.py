@@ -2,7 +2,12 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
+
+from jaxreid.stages import sets
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,3 +31,18 @@ def check_idle(system, workdir, *options):
     again = launch(system, workdir, *options)
     assert "steps/s" not in again.stdout, again.stdout
     assert (workdir / "results.json").read_bytes() == before
+
+
+def shuffle_target(monkeypatch):
+    """From now on the identities of the target's training images are shuffled when it is read."""
+    honest = sets.prepare
+
+    def shuffled(workdir, *args, **kwargs):
+        found = honest(workdir, *args, **kwargs)
+        if workdir.name != "target":
+            return found
+        pids = np.random.default_rng(0).permutation(found.train.pids)
+        assert (pids != found.train.pids).any()
+        return found._replace(train=replace(found.train, pids=pids))
+
+    monkeypatch.setattr(sets, "prepare", shuffled)
