@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
+from ast import literal_eval
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import reduce
@@ -95,8 +96,16 @@ def overrides(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     config = import_module(f"configs.{options.system}").get_config(options.scale)
     blocks = [] if options.sweep else [options.system, "crossing"]
     judged = {f"{name}.judge": True for name in blocks if "judge" in config.get(name, {})}
-    given = dict(text.split("=", 1) for text in options.override)
+    given = {key: _value(text) for key, text in (each.split("=", 1) for each in options.override)}
     return {"seed": seed, **_world_seeds(config.data, seed)} | judged | given
+
+
+def _value(text: str) -> Any:
+    """A value as a config file would have it: a literal, or else the text itself."""
+    try:
+        return literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
 
 
 def _world_seeds(data: Mapping[str, Any], seed: int) -> dict[str, int]:

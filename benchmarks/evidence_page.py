@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import crossing_page
+from benchmarks.cells import percent, plain
 from jaxreid.evaluation.statistics import Interval, gap_closed, paired_difference
 from jaxreid.report import markdown
 from jaxreid.report.results import BASELINE, ORACLE, ends
@@ -45,6 +47,7 @@ they are, `real` the accuracy on real images (of the target).
 The third table, between two sets, has distances of sets of images to the target's training images
 (`fd`, `kd`: Frechet and kernel; `precision`, `recall`) by the network that the key names, and LPIPS
 of pairs. `source` is the source as it is, `floor` one half of the target against the other.
+`colour/spread` is the standard deviation of the images' mean colours over that of the target.
 """
 COLUMNS = (
     *("arm", "seeds", "rank-1", "mAP", "mAP less baseline"),
@@ -57,7 +60,9 @@ Run = dict[str, Any]
 def page(store: Path) -> str:
     """The whole page, from all ``store/<name>/seed_<k>.json``."""
     folders = sorted({path.parent for path in store.glob("*/seed_*.json")})
-    return "\n".join([HEAD, *(_section(folder) for folder in folders)])
+    stored = [json.loads(path.read_text()) for path in sorted(store.glob("*/seed_*.json"))]
+    parts = [HEAD, crossing_page.section(stored), *(_section(folder) for folder in folders)]
+    return "\n".join(part for part in parts if part)
 
 
 def _section(folder: Path) -> str:
@@ -73,8 +78,8 @@ def _section(folder: Path) -> str:
 
     arms = sorted(names, key=place)
     table = markdown.table([COLUMNS, *(_row(arm, runs) for arm in arms)])
-    quality = _quality([run["quality"] for run in runs if "quality" in run], _spread)
-    apart = _quality([run["distances"] for run in runs if "distances" in run], _plain)
+    quality = _quality([run["quality"] for run in runs if "quality" in run], percent)
+    apart = _quality([run["distances"] for run in runs if "distances" in run], plain)
     notes = "\n".join(f"`{arm}`: {note}." for arm, note in runs[0].get("notes", {}).items())
     parts = [f"## {folder.name}", table, notes, quality, apart, _origin(runs, seeds)]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -107,7 +112,7 @@ def _require_equal_settings(folder: Path, runs: Sequence[Run]) -> None:
 
 def _row(arm: str, runs: Sequence[Run]) -> list[str]:
     rank1, mean_ap = (_scores(arm, key, runs) for key in ("rank-1", "mAP"))
-    row = [arm, str(len(runs)), _spread(rank1), _spread(mean_ap)]
+    row = [arm, str(len(runs)), percent(rank1), percent(mean_ap)]
     baseline = ends(arm, runs[0]["arms"])[0]
     if arm == baseline or baseline not in runs[0]["arms"] or len(runs) < 2:
         return row + [""] * (len(COLUMNS) - len(row))
@@ -132,17 +137,6 @@ def _gap(arm: str, runs: Sequence[Run]) -> str:
 
 def _scores(arm: str, key: str, runs: Sequence[Run]) -> np.ndarray:
     return np.array([run["arms"][arm][key] for run in runs])
-
-
-def _spread(values: np.ndarray) -> str:
-    spread = f" ({100 * values.std(ddof=1):.1f})" if len(values) > 1 else ""
-    return f"{100 * values.mean():.1f}{spread}"
-
-
-def _plain(values: np.ndarray) -> str:
-    """Of distances, which are no fractions."""
-    spread = f" ({values.std(ddof=1):.2g})" if len(values) > 1 else ""
-    return f"{values.mean():.3g}{spread}"
 
 
 def _interval(interval: Interval, digits: int = 1) -> str:

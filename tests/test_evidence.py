@@ -82,6 +82,28 @@ def test_distances_of_sets_stand_in_a_third(tmp_path):
     assert "| own | 0.06 (0.014) |" in page(tmp_path)
 
 
+def test_cross_domain_systems_stand_in_one_table(tmp_path):
+    sides = {"data": {"target": {}}}
+    for seed, score in enumerate((0.2, 0.4)):
+        arms = {"baseline": 0.1, "own_lmp": score, "ptgan": score, "ptgan_lmp": score / 2}
+        store(tmp_path / "ptgan", seed, arms, **sides)
+    arms, sweep = {"baseline": 0.5, "ptgan (back)": 0.6, "ptgan_lmp (back)": 0.7}, {"back": {}}
+    store(tmp_path / "ptgan_back", 0, arms, **sides, sweep={"back": sweep})
+    store(tmp_path / "camstyle", 0, {"baseline": 0.9})
+    path = tmp_path / "ptgan_back" / "seed_0.json"
+    found = {"ptgan (back)": {"fd/net": 7.0, "lpips/source_generated": 0.25}, "x": {"kd/net": 1.0}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"distances": found}))
+    path = tmp_path / "ptgan" / "seed_1.json"
+    found = {"ptgan": {"fd/net": 5.0}, "source": {"lpips/source_target": 0.5, "fd/net": 9.0}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"distances": found}))
+    text = page(tmp_path)
+    assert "| none | baseline | 10.0 (0.0) | 10.0 (0.0) |  | 50.0 | 50.0 |  | 2, 1 |" in text
+    expected = "30.0 (14.1) | 30.0 (14.1) | 15.0 (7.1) | 60.0 | 60.0 | 70.0 | 2, 1 |"
+    assert f"| image | ptgan | {expected}" in text
+    assert "| images | there lpips | there fd/net | back lpips | back fd/net |" in text
+    assert "| source | 0.5 | 9 |  |  |" in text and "| ptgan |  | 5 | 0.25 | 7 |" in text
+
+
 def test_what_has_to_be_said_of_an_arm_stands_below_the_table(tmp_path):
     store(tmp_path / "x", 0, {"own": 0.2, "baseline": 0.1}, notes={"own": "knows names"})
     assert "20.0 |  |  |  |  |\n\n`own`: knows names.\n\n`python" in page(tmp_path)
@@ -188,6 +210,8 @@ def test_judges_are_asked_wherever_a_system_knows_them(system):
     assert evidence.overrides(options("person"), 3).get("crossing.lpips") is None
     asked = SimpleNamespace(**vars(options("person")) | {"override": ["crossing.lpips=alexnet"]})
     assert evidence.overrides(asked, 3)["crossing.lpips"] == "alexnet"
+    asked.override = ["crossing.judge=False"]
+    assert evidence.overrides(asked, 3)["crossing.judge"] is False
     assert not any("judge" in key for key in evidence.overrides(options("person"), 3))
 
 
