@@ -103,11 +103,8 @@ def test_spgan_s_contrastive_terms_are_the_golden_ones_and_begin_late(embedded):
 
 def test_generators_feel_m_and_m_turns_alone():
     """A step from the start: with the term the generators move otherwise, M only by its turn."""
-    batch = {
-        side: np.full((1, 2, 18, 18, 3), value, np.uint8)
-        for side, value in zip("ab", (9, 99), strict=True)
-    }
-    batch["a"][..., 0] = 200
+    rng = np.random.default_rng(0)
+    batch = {side: rng.integers(256, size=(1, 2, 18, 18, 3)).astype(np.uint8) for side in "ab"}
     moved, before = {}, None
     for weight, siamese_from in ((2.0, 0.0), (0.0, 1.1)):
         options = SPGAN | {"weight": weight, "siamese_from": siamese_from, "contrastive_from": 0.0}

@@ -176,10 +176,11 @@ def test_batch_norm_may_see_one_camera_at_a_time():
     together, _ = forward(variables, cameras.reshape(16, 32, 16, 3), 1)
     (first, moved), (second, also) = (forward(variables, images, 1) for images in cameras)
     expected = jnp.concatenate([first["test"], second["test"]])
-    np.testing.assert_allclose(apart["test"], expected, atol=1e-3)
-    assert np.abs(together["test"] - expected).max() > 0.1
+    # Norms amplify rounding by up to 300 each: what is compared is far from what would be wrong.
+    np.testing.assert_allclose(apart["test"], expected, atol=0.02)
+    assert np.abs(together["test"] - expected).max() > 1
     mean = jax.tree.map(lambda a, b: (a + b) / 2, moved, also)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), stats, mean)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3), stats, mean)
 
 
 class Labels:
