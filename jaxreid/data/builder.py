@@ -21,6 +21,13 @@ SHARD = 4096  # records per file
 CHUNK = 256  # records that are encoded at a time
 
 
+class Info(tfds.core.DatasetInfo):
+    """What TFDS knows of these records."""
+
+    def initialize_from_bucket(self) -> None:
+        """Reads nothing: TFDS has no records of ours, and would leave an empty folder in /tmp."""
+
+
 class Reid(tfds.core.GeneratorBasedBuilder):
     """Person re-identification records; one config per layout, and ``generated``."""
 
@@ -63,7 +70,7 @@ class Reid(tfds.core.GeneratorBasedBuilder):
             "mask": tfds.features.Text(),  # an encoded PNG, empty if there is none
             "keypoints": tfds.features.Tensor(shape=(None, 3), dtype=np.float32),  # 18 or none
         }
-        return tfds.core.DatasetInfo(
+        return Info(
             builder=self,
             description="Person re-identification pictures with identity and camera labels.",
             features=tfds.features.FeaturesDict(features),

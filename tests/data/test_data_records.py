@@ -124,6 +124,13 @@ def test_generated_sets_come_back_losslessly_in_order(tmp_path):
     np.testing.assert_array_equal(train.images(np.arange(600)), original)
 
 
+def test_nothing_is_left_among_temporary_files(official, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    prepare("market1501", official("market1501"), tmp_path / "records", allow_partial=True)
+    assert not any((tmp_path / "temporary").iterdir())
+
+
 def test_writing_twice_gives_equal_files(official, tmp_path):
     root = official("market1501")
     for name in ("a", "b"):
