@@ -17,6 +17,12 @@ import pytest
 # how must not depend on the order of tests.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 jax.config.update("jax_disable_most_optimizations", False)
+# Most of the time goes into compiling small programs, and many processes compile the same ones.
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jaxreid"
+QUICKEST = 0.2  # seconds: what compiles faster is not worth a file
+jax.config.update("jax_compilation_cache_dir", str(CACHE))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", QUICKEST)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = str(QUICKEST)
 
 HEAD = """# What the tests compare, and how far apart it was
 
