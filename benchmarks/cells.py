@@ -1,6 +1,8 @@
-"""Cells of evidence tables: a mean and, of several seeds, the standard deviation beside it."""
+"""Cells of evidence tables: a mean with its standard deviation, a difference with its interval."""
 
 import numpy as np
+
+from jaxreid.evaluation.statistics import Interval
 
 
 def percent(values: np.ndarray) -> str:
@@ -13,3 +15,15 @@ def plain(values: np.ndarray) -> str:
     """Of distances, which are no fractions."""
     spread = f" ({values.std(ddof=1):.2g})" if len(values) > 1 else ""
     return f"{values.mean():.3g}{spread}"
+
+
+def interval(found: Interval, digits: int = 1) -> str:
+    """Of a fraction, in percent or in points."""
+    # Plus 0.0, so that what rounds to nothing is not written -0.0.
+    middle, low, high = (f"{round(100 * value, digits) + 0.0:+.{digits}f}" for value in found)
+    return f"{middle} [{low}, {high}]"
+
+
+def verdict(gain: Interval) -> str:
+    """What an interval says of the claim that the arm is better."""
+    return "shown" if gain.low > 0 else "opposite" if gain.high < 0 else "not shown"

@@ -13,6 +13,7 @@ Both end with ``EVIDENCE.md``, beside the store; the second runs nothing.
 
 import argparse
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -70,7 +71,9 @@ def run(options: argparse.Namespace, seed: int) -> None:
     makers = {options.workdir.joinpath(*Path(made).parts[:2]) for made in shared.values()}
     code = sorted({line for each in (workdir, *makers) for line in _code(each)})
     found = {"command": " ".join(["python", *given]), "shared": shared, "code": code}
-    found |= {"seconds": round(time.perf_counter() - start)} if fresh else {}
+    if fresh:
+        found["seconds"] = round(time.perf_counter() - start)
+        found["peak_mib"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
     found |= {"date": datetime.now(UTC).date().isoformat()}
     results = workdir / ("sweep.json" if options.sweep else "results.json")
     write_results(stored, found | _kept(json.loads(results.read_text())))

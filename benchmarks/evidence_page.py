@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import crossing_page
-from benchmarks.cells import percent, plain
-from jaxreid.evaluation.statistics import Interval, gap_closed, paired_difference
+from benchmarks import claims, crossing_page
+from benchmarks.cells import interval, percent, plain, verdict
+from jaxreid.evaluation.statistics import gap_closed, paired_difference
 from jaxreid.report import markdown
 from jaxreid.report.results import BASELINE, ORACLE, ends
 from jaxreid.training.workdir import flat
@@ -60,14 +60,15 @@ Run = dict[str, Any]
 def page(store: Path) -> str:
     """The whole page, from all ``store/<name>/seed_<k>.json``."""
     folders = sorted({path.parent for path in store.glob("*/seed_*.json")})
-    stored = [json.loads(path.read_text()) for path in sorted(store.glob("*/seed_*.json"))]
-    parts = [HEAD, crossing_page.section(stored), *(_section(folder) for folder in folders)]
+    runs = {folder.name: [*_runs(folder).values()] for folder in folders}
+    stored = [run for each in runs.values() for run in each]
+    parts = [HEAD, claims.section(runs), crossing_page.section(stored)]
+    parts += [_section(folder) for folder in folders]
     return "\n".join(part for part in parts if part)
 
 
 def _section(folder: Path) -> str:
-    seeds = sorted(int(path.stem.removeprefix("seed_")) for path in folder.glob("seed_*.json"))
-    runs = [json.loads((folder / f"seed_{seed}.json").read_text()) for seed in seeds]
+    seeds, runs = zip(*_runs(folder).items(), strict=True)
     _require_equal_settings(folder, runs)
     order = {BASELINE: 0, ORACLE: 2}
     names = {arm: ends(arm, runs[0]["arms"]) for arm in runs[0]["arms"]}
@@ -83,6 +84,12 @@ def _section(folder: Path) -> str:
     notes = "\n".join(f"`{arm}`: {note}." for arm, note in runs[0].get("notes", {}).items())
     parts = [f"## {folder.name}", table, notes, quality, apart, _origin(runs, seeds)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _runs(folder: Path) -> dict[int, Run]:
+    """The stored runs of a folder by their seed, the lowest first."""
+    seeds = sorted(int(path.stem.removeprefix("seed_")) for path in folder.glob("seed_*.json"))
+    return {seed: json.loads((folder / f"seed_{seed}.json").read_text()) for seed in seeds}
 
 
 def _quality(found: Sequence[dict[str, dict[str, float]]], cell: Callable[..., str]) -> str:
@@ -118,12 +125,7 @@ def _row(arm: str, runs: Sequence[Run]) -> list[str]:
         return row + [""] * (len(COLUMNS) - len(row))
     gain = paired_difference(mean_ap, _scores(baseline, "mAP", runs))
     gain1 = paired_difference(rank1, _scores(baseline, "rank-1", runs))
-    return [*row, _interval(gain), _gap(arm, runs), _interval(gain1), verdict(gain)]
-
-
-def verdict(gain: Interval) -> str:
-    """What an interval says of the claim that the arm is better."""
-    return "shown" if gain.low > 0 else "opposite" if gain.high < 0 else "not shown"
+    return [*row, interval(gain), _gap(arm, runs), interval(gain1), verdict(gain)]
 
 
 def _gap(arm: str, runs: Sequence[Run]) -> str:
@@ -132,17 +134,11 @@ def _gap(arm: str, runs: Sequence[Run]) -> str:
         return ""
     own, baseline, oracle = (_scores(name, "mAP", runs) for name in (arm, low, high))
     closed = gap_closed(own, baseline, oracle)
-    return _interval(closed, digits=0) + " %" if closed else ""
+    return interval(closed, digits=0) + " %" if closed else ""
 
 
 def _scores(arm: str, key: str, runs: Sequence[Run]) -> np.ndarray:
     return np.array([run["arms"][arm][key] for run in runs])
-
-
-def _interval(interval: Interval, digits: int = 1) -> str:
-    # Plus 0.0, so that what rounds to nothing is not written -0.0.
-    middle, low, high = (f"{round(100 * value, digits) + 0.0:+.{digits}f}" for value in interval)
-    return f"{middle} [{low}, {high}]"
 
 
 def _origin(runs: Sequence[Run], seeds: Sequence[int]) -> str:

@@ -8,10 +8,12 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks import evidence
-from benchmarks.evidence_page import page, verdict
+from benchmarks.cells import verdict
+from benchmarks.evidence_page import page
 from jaxreid.evaluation.statistics import Interval
 
 ROOT = Path(__file__).parents[1]
+ARMS = {arm: {"rank-1": 0.5, "mAP": 0.4} for arm in ("baseline", "camstyle")}
 
 
 def test_the_page_in_the_tree_is_what_the_stored_runs_give():
@@ -48,7 +50,8 @@ def test_the_page_by_hand(tmp_path):
         arms = {"own": base + own, "baseline": base, "oracle": base + oracle}
         store(tmp_path / "x", seed, arms)
     text = page(tmp_path)
-    rows = [line for line in text.splitlines() if line.startswith("| ")][1:]
+    table = text[text.index("## x") :]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
     # Half width of the difference: 4.30265 * 10 / sqrt(3) = 24.84; of the gap's part: over 0.5.
     gain, part = "+20.0 [-4.8, +44.8]", "+40 [-10, +90] %"
     assert rows == [
@@ -60,6 +63,24 @@ def test_the_page_by_hand(tmp_path):
     command = "`python launch.py --config.seed=SEED --workdir=runs/x/seed_SEED`"
     assert f"{command} for SEED in 0, 1, 2; " in text
     assert "commit 0123456789ab, fedcba987654 with local changes; cpu, JAX 0.10." in text
+
+
+def test_claims_stand_first_with_what_was_measured_of_them(tmp_path):
+    for seed, (gain, seconds) in enumerate(((0.1, 60), (0.2, 120), (0.6, 1200))):
+        arms = {"camstyle": 0.1 + gain, "baseline": 0.1, "jitter": 0.9}
+        store(tmp_path / "camstyle", seed, arms)
+        path = tmp_path / "camstyle" / f"seed_{seed}.json"
+        costs = {"seconds": seconds} | ({"peak_mib": 700} if seed else {})
+        path.write_text(json.dumps(json.loads(path.read_text()) | costs))
+    store(tmp_path / "ptgan", 0, {"ptgan": 0.2, "baseline": 0.1})
+    text = page(tmp_path)
+    lines = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    rows = {cells[0].removeprefix("| "): cells[2:] for cells in lines[:10]}
+    assert len(rows) == 10 and text.index("| CE2L |") < text.index("## camstyle")
+    # Half width: 4.30265 * 26.4575 / sqrt(3).
+    assert rows["CamStyle"] == ["3", "+30.0 [-35.7, +95.7]", "not shown", "2", "700 |"]
+    assert rows["PTGAN"] == ["1", "", "not measured", "", " |"]
+    assert rows["CE2L"] == ["0", "", "not measured", "", " |"]
 
 
 def test_what_judges_said_stands_in_a_table_of_its_own(tmp_path):
@@ -140,7 +161,7 @@ def launches(monkeypatch):
         (workdir / "world").symlink_to("../../other/seed_0/world")
         options = SimpleNamespace(system="camstyle", scale="tiny", sweep="", override=[])
         results = {
-            "arms": {"baseline": {"rank-1": 0.5, "mAP": 0.4}},
+            "arms": ARMS,
             "settings": evidence.settings(options, seed),
             "environment": {"device": "cpu", "jax": "0.10", "numpy": "2"},
             "quality": {"camstyle": {"style": 0.5}},
@@ -180,12 +201,13 @@ def test_a_run_is_stored_once_with_its_origin(tmp_path, monkeypatch, launches):
     first, stored = (
         json.loads((tmp_path / f"kept/camstyle/seed_{seed}.json").read_text()) for seed in (1, 2)
     )
-    assert first["seconds"] >= 0 and first["code"] == ["abc with local changes", "older"]
+    assert first["seconds"] >= 0 and first["peak_mib"] >= 0
+    assert first["code"] == ["abc with local changes", "older"]
     assert stored.pop("date").count("-") == 2
     assert stored.pop("command").startswith("python launch.py --config=configs/camstyle.py:tiny ")
     assert stored.pop("settings")["seed"] == 2
     assert stored == {
-        "arms": {"baseline": {"rank-1": 0.5, "mAP": 0.4}},
+        "arms": ARMS,
         "quality": {"camstyle": {"style": 0.5}},
         "distances": {"floor": {"fd/x": 2.0}},
         "notes": {"camstyle": "said"},
