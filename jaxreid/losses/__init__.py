@@ -36,7 +36,7 @@ from jaxreid.losses.metric import (
 )
 from jaxreid.losses.modality import cross_modality, intra_modality, mine_pairs
 from jaxreid.losses.reduction import mean
-from jaxreid.losses.siamese import spgan_contrastive
+from jaxreid.losses.siamese import spgan_contrastive, tone
 from jaxreid.losses.similarity import ms_ssim
 from jaxreid.losses.translation import context, cycle, identity_mapping, masked_identity
 from jaxreid.losses.unity import (
@@ -81,6 +81,7 @@ __all__ = [
     "spgan_contrastive",
     "style_unity",
     "style_weights",
+    "tone",
     "triplet",
     "wasserstein_critic",
     "wasserstein_generator",

@@ -171,6 +171,17 @@ def spgan_contrastive(x, gx, y, fy, margin, pairs, role, numerics, where=None):
     }[pairs, role]
 
 
+def tone(v, vy, t, ty, margin, axis, where=None):
+    def unit(x):
+        x = x if where is None else np.where(np.asarray(where)[:, None], x, 0)
+        lines = x if axis == "features" else x.T
+        lines = [[p / sqrt(max(sum(q * q for q in row), 1e-12)) for p in row] for row in lines]
+        return np.array(lines) if axis == "features" else np.array(lines).T
+
+    same = [a == b for a, b in zip(vy, ty, strict=True)]
+    return 0.5 * contrastive(unit(v), unit(t), same, margin, where=where)
+
+
 def softplus(z):
     return max(z, 0.0) + log1p(exp(-abs(z)))
 

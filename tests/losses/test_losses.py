@@ -29,6 +29,7 @@ CALLS = {  # every public loss on floating arguments `a` and `b`
     "center": lambda a, b: losses.center(a, IDS, b),
     "contrastive": lambda a, b: losses.contrastive(a, b, IDS == 0, margin=2.0),
     "spgan_contrastive": lambda a, b: losses.spgan_contrastive(a, a + b, b, a * b, margin=2.0),
+    "tone": lambda a, b: losses.tone(a, IDS, b, np.roll(IDS, 1)),
     "cross_modality": lambda a, b: losses.cross_modality(a, IDS, b, IDS, margin=0.5),
     "intra_modality": lambda a, b: losses.intra_modality(
         a, IDS, margin=2.0, pairs=losses.mine_pairs(b, IDS, a, IDS)

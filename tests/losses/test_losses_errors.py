@@ -32,6 +32,12 @@ WRONG = {
     "numerics": (lambda: losses.contrastive(X, Y, True, margin=1, numerics="jax"), "'jax'"),
     "pairs": (lambda: losses.spgan_contrastive(X, X, Y, Y, margin=1, pairs="tf"), "'tf'"),
     "role": (lambda: losses.spgan_contrastive(X, X, Y, Y, margin=1, role="g"), "'siamese'; 'g'"),
+    "tone": (lambda: losses.tone(X, IDS, Y[:2], IDS[:2]), r"\(4, 3\) and \(2, 3\)"),
+    "tone takes": (lambda: losses.tone(X, IDS, Y, IDS[:2]), r"labels \[N\], not \(2,\)"),
+    "normalize_axis": (
+        lambda: losses.tone(X, IDS, Y, IDS, normalize_axis="rows"),
+        "'features', 'batch'; 'rows'",
+    ),
     "cross_modality": (lambda: losses.cross_modality(X, IDS, Y, IDS[:2], margin=1), r"\(2,\)"),
     "positives": (lambda: losses.cross_modality(X, IDS, Y, IDS, margin=1, positives="any"), "any"),
     "mmd": (lambda: losses.mmd(X, Y[:, :2]), r"\(4, 3\), \(4, 2\)"),

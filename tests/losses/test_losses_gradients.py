@@ -87,6 +87,12 @@ for numerics in ("clamped", "tensorflow", "pytorch"):
         X,
         Y,
     )
+for axis in ("features", "batch"):
+    DIFFERENTIABLE[f"tone, {axis}"] = (
+        lambda a, b, n=axis: losses.tone(a, IDS, b, OTHER, margin=3.0, normalize_axis=n),
+        X,
+        Y,
+    )
 for pairs in ("paper", "tensorflow", "pytorch"):
     DIFFERENTIABLE[f"spgan_contrastive, {pairs}"] = (
         lambda *a, p=pairs: losses.spgan_contrastive(*a, margin=6.0, pairs=p),

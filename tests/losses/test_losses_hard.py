@@ -49,6 +49,8 @@ def every(x, labels, where):
                 thermal_where=second,
             )
         )
+    for axis in ("features", "batch"):
+        results[f"tone, {axis}"] = losses.tone(*one, *two, normalize_axis=axis, where=both)
     for numerics in ("clamped", "tensorflow", "pytorch"):
         results[f"contrastive, {numerics}"] = losses.contrastive(
             one[0], two[0], one[1] == two[1], margin=1.0, numerics=numerics, where=both

@@ -159,6 +159,34 @@ def test_contrastive(compare):
     compare(body, cases=120)
 
 
+def test_tone(compare):
+    def body(case):
+        v, t, *_ = pairs_of(case)
+        others = case["rng"].integers(0, 3, len(case["labels"]))
+        for axis in ("features", "batch"):
+            arrays = v, case["labels"], t, others
+            yield (
+                f"tone, {axis!r}",
+                jitted("tone", normalize_axis=axis)(
+                    *arrays, margin=case["margins"][0], where=case["where"]
+                ),
+                oracle.tone(*arrays, case["margins"][0], axis, case["where"]),
+            )
+
+    compare(body, cases=120)
+
+
+def test_tone_by_hand():
+    """3-4-5 triangles: a pair of one person, a far and a near pair of two."""
+    v, t = np.array([[3.0, 4], [6, 8], [1, 0]]), np.array([[2.0, 0], [2, 0], [0.96, 0.28]])
+    values = jitted("tone", margin=0.5)(v, np.array([7, 7, 7]), t, np.array([7, 1, 1]))
+    near = (0.5 - 0.08**0.5) ** 2 / 2
+    np.testing.assert_allclose(values, [0.4, 0, near], atol=1e-7)
+    by_feature = jitted("tone", margin=0.5, normalize_axis="batch")(v, [7, 7, 7], t, [7, 1, 1])
+    first = (3 / 46**0.5 - 2 / 8.9216**0.5) ** 2 + (4 / 80**0.5) ** 2
+    np.testing.assert_allclose(by_feature[0], first / 2, atol=1e-7)
+
+
 def test_spgan_contrastive(compare):
     def body(case):
         arrays, numerics = pairs_of(case), NUMERICS[case["rng"].integers(3)]
