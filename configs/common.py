@@ -59,6 +59,32 @@ def domains(scale: str) -> ConfigDict:
     return ConfigDict(pair)
 
 
+def modalities(scale: str) -> ConfigDict:
+    """Visible and infrared images of the same people: a world in RegDB's form, or RegDB's.
+
+    ``--config.data.world.layout=sysu_mm01`` makes it a world in SYSU-MM01's form; ``trial`` is one
+    of RegDB's ten, in which networks are trained and tested.
+    """
+    block = ConfigDict({"name": "world", "root": "", "trial": 1, "height": 64, "width": 32})
+    block.world = {
+        "seed": 0,
+        "train_identities": 240,
+        "test_identities": 60,
+        "images_per_camera": 6.0,
+        "height": 128,
+        "width": 64,
+        "strength": 0.55,
+        "layout": "regdb",
+    }
+    if scale == "tiny":
+        block.update({"height": 32, "width": 16})
+        block.world.update({"train_identities": 8, "test_identities": 5, "images_per_camera": 2.0})
+        block.world.update({"height": 32, "width": 16})
+    if scale == "paper":
+        block.update({"name": "regdb", "height": 256, "width": 256})
+    return block
+
+
 STRONG: dict[str, Any] = {
     "crossing.recipe": "strong",
     "reid.head": "bnneck",

@@ -164,6 +164,7 @@ def prepare(
     allow_partial: bool = False,
     masks: Path | str | None = None,
     keypoints: Path | str | None = None,
+    notice: bool = True,
 ) -> None:
     """Checks an official folder and writes it as records; nothing is written if anything is wrong.
 
@@ -179,6 +180,8 @@ def prepare(
             records then hold; None leaves them out.
         keypoints: file or folder of keypoints (``jaxreid.data.keypoint_files`` lists formats),
             likewise.
+        notice: whether the terms of the set are said, which do not hold for a synthetic world that
+            stands in for it.
 
     Raises:
         FileNotFoundError: no such folder; the message names the right one if it is near.
@@ -187,7 +190,12 @@ def prepare(
     masks = None if masks is None else Path(masks)
     keypoints = None if keypoints is None else Path(keypoints)
     found = validation.official_records(
-        name, Path(root), allow_partial=allow_partial, masks=masks, keypoints=keypoints
+        name,
+        Path(root),
+        allow_partial=allow_partial,
+        masks=masks,
+        keypoints=keypoints,
+        notice=notice,
     )
     records.write(directory, found, name)
 

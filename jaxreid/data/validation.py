@@ -17,6 +17,7 @@ def official_records(
     allow_partial: bool = False,
     masks: Path | None = None,
     keypoints: Path | None = None,
+    notice: bool = True,
 ) -> dict[str, list[Record]]:
     """Scans and verifies an official folder.
 
@@ -26,6 +27,7 @@ def official_records(
         allow_partial: accept counts that differ from the published ones.
         masks: folder of foreground masks, see ``jaxreid.data.masks``; None leaves them out.
         keypoints: file or folder of keypoints, see ``jaxreid.data.keypoints``; None as well.
+        notice: whether the terms of the set are said.
 
     Returns:
         Records of every split, with the paths of their files.
@@ -37,7 +39,8 @@ def official_records(
             one message.
     """
     layout = find(name)
-    announce(name)
+    if notice:
+        announce(name)
     splits = scan(name, root)
     differences = differing(layout, splits)
     if differences and not allow_partial:

@@ -14,7 +14,7 @@ from jaxreid.data.layouts import find
 from jaxreid.evaluation import CameraPairs, camera_pairs, query_scores, top_ranked
 from jaxreid.report import charts, figures, html, results
 from jaxreid.stages.arms import Arm
-from jaxreid.stages.sets import Generated, Sets
+from jaxreid.stages.sets import WORLD, Generated, Sets, official
 from jaxreid.stages.sheets import sheet
 from jaxreid.training.metrics import read_lines
 
@@ -98,21 +98,22 @@ def _where(block: Mapping[str, Any]) -> str:
     return f"from {block['source']['name']} to {block['target']['name']}"
 
 
-def _names(block: Mapping[str, Any]) -> list[str]:
-    """Of the set, or of both."""
+def _parts(block: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The set, or both."""
     parts = (block, *(block.get(domain, {}) for domain in ("source", "target")))
-    return [part["name"] for part in parts if "name" in part]
+    return [part for part in parts if "name" in part]
 
 
 def _notices(block: Mapping[str, Any]) -> list[str]:
     """Terms and warnings of the sets, which hold for what was made of them, too."""
-    notices = (find(name).notice for name in _names(block))
+    real = (part for part in _parts(block) if part["name"] != WORLD)
+    notices = (find(official(part["name"], part.get("trial", 0))).notice for part in real)
     return list(dict.fromkeys(notice for notice in notices if notice))
 
 
 def _summary(config: Mapping[str, Any], data: Sets) -> str:
-    names = _names(config["data"])
-    drawn = " Pictures of the synthetic world show rendered people." if "world" in names else ""
+    names = [part["name"] for part in _parts(config["data"])]
+    drawn = " Pictures of the synthetic world show rendered people." if WORLD in names else ""
     return (
         f"Trained and tested {_where(config['data'])}.{drawn} {len(data.train)} training images of "
         f"{len(np.unique(data.train.pids))} "

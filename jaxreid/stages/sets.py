@@ -14,9 +14,11 @@ from jaxreid.data import Split, world
 from jaxreid.data.keypoints import FILE as KEYPOINTS
 from jaxreid.data.layouts import announce
 from jaxreid.data.masks import MADE_UP
+from jaxreid.data.world.spec import REGDB, SYSU
 from jaxreid.training import run_once
 from jaxreid.training.workdir import fingerprint
 
+WORLD = "world"
 SOURCE, TARGET = 0, 1  # numbers of the two domains, where styles are domains
 Translate = Callable[[Split, np.ndarray], np.ndarray]
 
@@ -68,12 +70,13 @@ class Generated(NamedTuple):
         made_by: fingerprint of all that made it.
         kind: ``cameras`` (every image in every other camera's style), ``unity`` (every image in one
             style), ``target`` (every image of the source in the target's style), ``poses`` (every
-            image in every canonical pose) or ``noise`` (of nobody).
+            image in every canonical pose), ``modalities`` (every image in the other modality) or
+            ``noise`` (of nobody).
     """
 
     split: Split
     made_by: str
-    kind: Literal["cameras", "unity", "target", "poses", "noise"] = "cameras"
+    kind: Literal["cameras", "unity", "target", "poses", "modalities", "noise"] = "cameras"
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class Settings:
     """Where pictures come from and how large they are on the device.
 
     Attributes:
-        name: ``world``, or a layout of ``jaxreid.data`` (``market1501``, ...).
+        name: ``world``, a layout of ``jaxreid.data`` (``market1501``, ...), or ``regdb``.
         root: the set's official folder; unused by the world, which is drawn into the workdir.
         height: rows of the pictures fed to the networks.
         width: columns.
@@ -92,6 +95,7 @@ class Settings:
         keypoints: file or folder of keypoints (``jaxreid.data.keypoint_files`` lists formats);
             ``root`` for the file ``keypoints.npz`` in the set's own folder (there the world writes
             its true ones); or empty for none.
+        trial: of RegDB (``regdb``, or a world in its layout), 1 to 10; others have none.
     """
 
     name: str
@@ -101,6 +105,34 @@ class Settings:
     world: Mapping[str, Any]
     masks: str = ""
     keypoints: str = ""
+    trial: int = 0
+
+    @property
+    def layout(self) -> str:
+        """Name of the layout that the pictures are read under."""
+        form = self.world.get("layout", "") if self.name == WORLD else self.name
+        if self.name == WORLD and form not in (REGDB, SYSU):
+            return WORLD
+        return official(form, self.trial)
+
+
+def official(name: str, trial: int) -> str:
+    """Name of a layout: ``name``, or of RegDB that of a trial.
+
+    Raises:
+        ValueError: a trial that RegDB does not have, or another than ``name`` says.
+    """
+    if name == REGDB:
+        if f"{REGDB}_{trial}" not in data.LAYOUTS:
+            raise ValueError(f"data.trial is {trial}: RegDB has the trials 1 to 10")
+        return f"{REGDB}_{trial}"
+    named = name.removeprefix(f"{REGDB}_")
+    if trial and named not in (name, str(trial)):
+        raise ValueError(
+            f"data.name is {name}, but data.trial is {trial}: say --config.data.name={REGDB} and "
+            "choose by data.trial"
+        )
+    return name
 
 
 class Sets(NamedTuple):
@@ -128,7 +160,7 @@ def prepare(workdir: Path, settings: Settings, name: str = "data") -> Sets:
 
     ``name`` is that of the block of the config, for messages.
     """
-    drawn = settings.name == "world"
+    drawn, layout = settings.name == WORLD, settings.layout
     if not drawn and not settings.root:
         raise ValueError(f"{name}.root is empty: say --config.{name}.root=DIRECTORY")
     root = pictures(workdir) if drawn else Path(settings.root)
@@ -153,19 +185,20 @@ def prepare(workdir: Path, settings: Settings, name: str = "data") -> Sets:
         write = partial(world.write, world.Spec(**fields), root, **more)
         source = run_once(root.parent, {"world": fields, **chosen}, write)
     else:
-        announce(settings.name)  # in every run, also where the records are there already
-        source = _listing(settings.name, root, masks, points)
+        announce(layout)  # in every run, also where the records are there already
+        source = _listing(layout, root, masks, points)
     records = workdir / "records"
     made_by = run_once(
         records,
-        {"layout": settings.name, "source": source, **chosen},
+        {"layout": layout, "source": source, **chosen},
         lambda: data.prepare(
-            settings.name,
+            layout,
             root,
             records / "tfds",
             allow_partial=True,
             masks=masks,
             keypoints=points,
+            notice=not drawn,
         ),
     )
     splits = data.load(records / "tfds", (settings.height, settings.width))
