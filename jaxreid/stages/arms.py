@@ -9,21 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxreid.data import Split, require_unseen
-from jaxreid.evaluation import MARKET, Embedded, Protocol, Scores, evaluate
-from jaxreid.stages import reid
+from jaxreid.data import Split
+from jaxreid.evaluation import MARKET, Protocol
+from jaxreid.stages import reid, scoring
+from jaxreid.stages.scoring import Arm
 from jaxreid.stages.sets import Generated, Sets
 from jaxreid.training import Every, run_once
-
-
-class Arm(NamedTuple):
-    """What an arm leaves: its name and directory, its scores, the embeddings they come from."""
-
-    name: str
-    directory: Path
-    scores: Scores
-    query: Embedded
-    gallery: Embedded
 
 
 class Trained(NamedTuple):
@@ -141,30 +132,17 @@ def score(
         parts: stripes of local max pooling, 0 for the network's own test embedding.
 
     Raises:
-        ValueError: the network has learned from people who are tested, see
-            ``data.require_unseen``.
+        ValueError: as ``scoring.score``.
     """
-    if trained.learned is not None:
-        require_unseen(trained.learned, data.query)
-    suffix = f"_{view}" if view else ""
-    directory = trained.directory / f"test{suffix}"
-    tests = {"query": data.query, "gallery": data.gallery}
 
-    def make() -> None:
+    def embed(split: Split) -> np.ndarray:
         model = trained.model()
         model = model._replace(net=model.net.clone(parts=parts))
-        for name, split in tests.items():
-            embedded = reid.embed(model, split, trained.batch)
-            np.save(directory / f"{name}.npy", embedded.embeddings)
+        return reid.embed(model, split, trained.batch).embeddings
 
-    determined_by = {"model": trained.made_by, "data": data.made_by}
-    run_once(directory, determined_by | ({"parts": parts} if parts else {}), make)
-    query, gallery = (
-        Embedded(np.load(directory / f"{name}.npy"), split.pids, split.cameras)
-        for name, split in tests.items()
-    )
-    scores = evaluate(query, gallery, protocol)
-    return Arm(trained.name + suffix, trained.directory, scores, query, gallery)
+    made = {"made_by": trained.made_by, "learned": trained.learned}
+    features = scoring.Features(trained.name, trained.directory, embed, **made)
+    return scoring.score(features, data, view, protocol, further={"parts": parts} if parts else {})
 
 
 def checksum(path: str) -> str:

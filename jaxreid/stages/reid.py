@@ -35,6 +35,7 @@ __all__ = [
     "Render",
     "Settings",
     "build",
+    "by_batches",
     "companions_each",
     "embed",
     "identity_loss",
@@ -281,11 +282,18 @@ def embed(
     ``images``: rows to what is seen in the place of these images, uint8 ``[n, H, W, 3]``.
     """
     images = images or split.images
-    rows = np.arange(len(split))
+
+    def look(rows: np.ndarray) -> np.ndarray:
+        return np.asarray(_embed(model.net, model.variables, images(rows)))
+
+    return Embedded(by_batches(look, np.arange(len(split)), batch), split.pids, split.cameras)
+
+
+def by_batches(look: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, batch: int) -> Any:
+    """``look(rows)``, a batch at a time; the last one is filled up by repeating its first row."""
     parts = []
     for start in range(0, len(rows), batch):
-        # The last batch is filled up by repeating its first row, so that one program serves all.
         picked = rows[start : start + batch]
         filled = np.concatenate([picked, np.full(batch - len(picked), picked[0])])
-        parts.append(np.asarray(_embed(model.net, model.variables, images(filled)))[: len(picked)])
-    return Embedded(np.concatenate(parts), split.pids, split.cameras)
+        parts.append(look(filled)[: len(picked)])
+    return np.concatenate(parts)
