@@ -87,7 +87,7 @@ class ResNet(nn.Module):
         width: channels of the stem; layer 4 has 8 times as many, 32 times with bottlenecks.
         last_stride: stride of layer 4, 2 or 1 (Luo et al., "Bag of Tricks", CVPRW 2019).
         stem: 'imagenet' (7x7 stride 2, max pool stride 2) or, for images below 128 rows,
-            'small' (3x3 stride 2, no pool).
+            'small' (3x3 stride 2, no pool); 'none' for maps that stems have made (`make_stem`).
         ibn: '' for none, 'a' or 'b'.
         stem_relu: whether a ReLU follows the stem's norm. The code of "Bag of Tricks" forgets it,
             except in its IBN-a; ImageNet weights assume it.
@@ -114,7 +114,10 @@ class ResNet(nn.Module):
                 f"{blocks} blocks of layer 4 are asked for, but ResNet-{self.depth} has "
                 f"{counts[-1]}: take depth 34, 50 or 101."
             )
-        x, strides, maps = self._stem(images, train), (1, 2, 2, self.last_stride), []
+        x, strides, maps = images, (1, 2, 2, self.last_stride), []
+        if self.stem != "none":
+            rest = (self.ibn, self.stem_relu, self.dtype)
+            x = make_stem(images, train, self.width, self.stem, *rest)
         for stage, (count, stride) in enumerate(zip(counts, strides, strict=True)):
             for i in range(count):
                 # IBN-a changes every block of its stages, IBN-b the last one.
@@ -130,15 +133,25 @@ class ResNet(nn.Module):
                 maps.append(x)
         return tuple(maps[-blocks:]) if blocks > 1 else x
 
-    def _stem(self, images: jax.Array, train: bool) -> jax.Array:
-        size = {"imagenet": 7, "small": 3}[self.stem]
-        x = _conv(self.width, size, 2, "conv1", self.dtype)(imagenet_normalise(images))
-        if self.ibn == "b":
-            x = InstanceNorm(True, self.dtype, name="bn1")(_several_pixels(x))
-        else:
-            x = batch_norm(train, "bn1", self.dtype)(x)
-        x = nn.relu(x) if self.stem_relu else x
-        return max_pool(x) if self.stem == "imagenet" else x
+
+def make_stem(
+    images: jax.Array,
+    train: bool,
+    width: int,
+    kind: str,
+    ibn: str = "",
+    relu: bool = True,
+    dtype: Dtype | None = None,
+) -> jax.Array:
+    """Layers before the residual blocks, in the module that calls it; see `ResNet`."""
+    size = {"imagenet": 7, "small": 3}[kind]
+    x = _conv(width, size, 2, "conv1", dtype)(imagenet_normalise(images))
+    if ibn == "b":
+        x = InstanceNorm(True, dtype, name="bn1")(_several_pixels(x))
+    else:
+        x = batch_norm(train, "bn1", dtype)(x)
+    x = nn.relu(x) if relu else x
+    return max_pool(x) if kind == "imagenet" else x
 
 
 def _several_pixels(x: jax.Array) -> jax.Array:
