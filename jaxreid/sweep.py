@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from jaxreid.report import markdown, results
@@ -23,6 +24,9 @@ REFERENCES = (results.BASELINE, "jitter", "cut_and_paste", results.ORACLE)
 """Arms that a system is compared with, in any view; the others are its own."""
 
 MEASURED = {"quality", "distances"}  # what rows may have found of sets of images
+
+TRIALS = "trial"
+"""The sweep whose rows are one experiment on several splits: their mean and spread are shown."""
 
 Overrides = dict[str, dict[str, Any]]
 
@@ -79,14 +83,18 @@ def run(
         found[row], notes = left["arms"], notes | left.get("notes", {})
         for part in MEASURED & left.keys():
             measured.setdefault(part, {})[row] = left[part]
-    arms = lines(found)
+    arms, spread = lines(found), {}
+    if TRIALS in settings.get("sweep", {}) and len(found) > 1:
+        means, spread = over_trials(found)
+        arms |= means
     done = {"arms": arms, "settings": settings, "environment": results.environment()}
+    done |= {"spread": spread} if spread else {}
     done |= {part: lines(rows) for part, rows in measured.items()}
     results.write_results(directory / "sweep.json", done)
     said = [f"{arm}: {note}" for arm, note in notes.items()]
-    text = "\n\n".join([markdown.table(results.cells(arms)), *said]) + "\n"
+    text = "\n\n".join([markdown.table(results.cells(arms, spread)), *said]) + "\n"
     write_atomically(directory / "sweep.md", text.encode())
-    print("\n".join(["", results.table(arms), *said]))
+    print("\n".join(["", results.table(arms, spread), *said]))
     print(f"\ntable: {directory / 'sweep.md'}", flush=True)
 
 
@@ -101,6 +109,18 @@ def lines(found: Mapping[str, results.Arms]) -> dict[str, Any]:
         else:
             table |= {f"{arm} ({row})": one for row, one in scores.items() if one is not None}
     return table
+
+
+def over_trials(found: Mapping[str, results.Arms]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Mean and standard deviation (n - 1) of every score over the rows that all have an arm."""
+    rows = list(found.values())
+    means, spread = {}, {}
+    for arm in (name for name in rows[0] if all(name in row for row in rows)):
+        keys = [key for key in (*results.SCORES, "rank-20") if all(key in row[arm] for row in rows)]
+        values = {key: [row[arm][key] for row in rows] for key in keys}
+        means[f"{arm} (mean)"] = {key: float(np.mean(each)) for key, each in values.items()}
+        spread[f"{arm} (mean)"] = {key: float(np.std(each, ddof=1)) for key, each in values.items()}
+    return means, spread
 
 
 def _overridden(config: ConfigDict, row: str, changes: Mapping[str, Any]) -> dict[str, Any]:

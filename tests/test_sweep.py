@@ -85,6 +85,23 @@ def test_the_table_is_left_on_disk(tmp_path, capsys):
     assert (tmp_path / "shared.json").exists() and "own (high)" in capsys.readouterr().out
 
 
+def test_trials_have_a_mean_and_a_spread(tmp_path, capsys):
+    def run_row(config, directory):
+        directory.mkdir(exist_ok=True)
+        arms = {"own": {"mAP": config["gan"]["rate"], "rank-20": 0.5}}
+        arms |= {"other": {"mAP": 1.0}} if directory.name == "1" else {}
+        (directory / "results.json").write_text(json.dumps({"arms": arms}))
+
+    rows = {"1": {"gan.rate": 0.25}, "2": {"gan.rate": 0.5}}
+    settings = {"sweep": {"trial": rows}}
+    sweep.run(tmp_path, sweep.configs(ConfigDict(CONFIG), rows), run_row, settings)
+    left = json.loads((tmp_path / "sweep.json").read_text())
+    assert left["arms"]["own (mean)"] == {"mAP": 0.375, "rank-20": 0.5}
+    assert left["spread"]["own (mean)"]["mAP"] == pytest.approx(0.125 * 2**0.5)
+    assert "other (mean)" not in left["arms"]
+    assert "| own (mean) | 37.5 ±17.7 |" in (tmp_path / "sweep.md").read_text()
+
+
 def test_what_has_to_be_said_of_an_arm_stands_below_the_table(tmp_path, capsys):
     def run_row(config, directory):
         directory.mkdir(exist_ok=True)
