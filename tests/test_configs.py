@@ -14,6 +14,7 @@ from jaxreid.stages import (
     cycle_turns,
     dcgan,
     domains,
+    modal,
     poses,
     posing_turns,
     reid,
@@ -23,6 +24,7 @@ from jaxreid.stages import (
     tracklets,
     unity,
 )
+from jaxreid.systems import ce2l
 from jaxreid.training import Every
 
 ROOT = Path(__file__).parents[1]
@@ -40,6 +42,9 @@ BLOCKS = {
     "posing": posing_turns.Settings,
     "poses": poses.Settings,
     "tracklets": tracklets.Settings,
+    "modal": modal.Settings,
+    "rivals": modal.Settings,
+    "losses": ce2l.Losses,
     "every": Every,
 }
 
@@ -51,6 +56,8 @@ BESIDE = {  # other readers of a block
     "unitygan": ["stages/unity.py"],
     "renderer": ["stages/rendering.py"],
     "posing": ["stages/posing.py"],
+    "modal": ["stages/modal.py"],
+    "rivals": ["stages/modal.py"],
 }
 
 
@@ -185,6 +192,24 @@ def test_unitystyle_paper_settings_are_those_of_the_specification():
     assert values(gan, "beta update_every rate batch") == (0.99, 200, 2e-4, 8)
     assert values(gan, "epochs decay_epochs") == (30, 20)
     assert values(net, "batch generated_batch epochs head") == (64, 64, 50, "fc1024")
+
+
+def test_ce2l_paper_settings_are_those_of_the_specification():
+    module, config = load("ce2l", "paper")
+    net, terms = config["modal"], config["losses"]
+    assert values(net, "net width hidden embedding dropout") == ("alexnet", 96, 4096, 1024, 0.5)
+    assert values(net, "batch steps kept rate fall weight_decay") == (64, 5000, 2500, 1e-3, 0, 0.0)
+    assert values(net, "size decay fc6_bn_eval form") == ((227, 227), 0.999, "running", "paired")
+    assert values(terms, "identity lsr cross intra") == (1.0, 1.0, 1.0, 0.1)
+    assert values(terms, "cross_margin intra_margin epsilon") == (0.5, 0.1, 0.1)
+    assert values(config["gan"], "width blocks batch identity_weight") == (64, 9, 1, 5.0)
+    assert values(config["gan"], "epochs decay_epochs") == (30, 20)
+    assert values(config["data"], "name height width") == ("regdb", 256, 256)
+    layouts = [
+        sets.Settings(**config["data"] | {"trial": row["data.trial"]}).layout
+        for row in module.SWEEPS["trial"].values()
+    ]
+    assert layouts == [f"regdb_{trial}" for trial in range(1, 11)]
 
 
 def test_taudl_paper_settings_are_those_of_the_released_scripts():

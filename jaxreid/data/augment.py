@@ -44,6 +44,26 @@ def random_crop(key: jax.Array, images: jax.Array, size: tuple[int, int]) -> jax
     return jax.vmap(one)(images, corners)
 
 
+def diagonal_crop(key: jax.Array, images: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Crops ``size`` (H, W) with one random offset for rows and columns, never the largest.
+
+    BDTR's code does so, drawing 0 to 28 where 256 pixels are cropped to 227 (Ye et al., IJCAI
+    2018).
+
+    Raises:
+        ValueError: if the images are smaller than ``size``.
+    """
+    slack = min(have - want for have, want in zip(images.shape[1:3], size, strict=True))
+    if slack < 0:
+        raise ValueError(f"cannot crop {size} from images of {images.shape[1:3]}")
+    corners = jax.random.randint(key, (images.shape[0],), 0, max(slack, 1))
+
+    def one(image: jax.Array, corner: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_slice(image, (corner, corner, 0), (*size, image.shape[-1]))
+
+    return jax.vmap(one)(images, corners)
+
+
 def larger(size: tuple[int, int], margin: float) -> tuple[int, int]:
     """The (height, width) that images are loaded at so that ``crop_and_flip`` has room."""
     return round(size[0] * (1 + margin)), round(size[1] * (1 + margin))
@@ -184,7 +204,13 @@ def random_erasing(
     return jnp.where(holes[..., None], jnp.array(ERASING_FILL, images.dtype), images)
 
 
-def colour_jitter(key: jax.Array, images: jax.Array, strength: float) -> jax.Array:
-    """Random gain per image and channel, ``exp(N(0, strength^2))`` on the [0, 1] scale."""
-    gain = jnp.exp(strength * jax.random.normal(key, (images.shape[0], 1, 1, 3)))
+def colour_jitter(
+    key: jax.Array, images: jax.Array, strength: float, grey: bool = False
+) -> jax.Array:
+    """Random gain per image and channel, ``exp(N(0, strength^2))`` on the [0, 1] scale.
+
+    ``grey``: one gain for all channels of an image, so that infrared images stay grey.
+    """
+    gains = jax.random.normal(key, (images.shape[0], 1, 1, 1 if grey else 3))
+    gain = jnp.exp(strength * gains)
     return jnp.clip((images + 1.0) * gain - 1.0, -1.0, 1.0)

@@ -80,6 +80,40 @@ def to_target(
     return Generated(split, fingerprint({"made": made, "name": directory.name}), "target")
 
 
+def converted(
+    directory: Path, real: Split, translators: Translators, *, batch: int = 64
+) -> Generated:
+    """Every image in the other modality, in the order of the split.
+
+    Args:
+        directory: for the records; made once.
+        real: images of both modalities; identity and camera go over to the results.
+        translators: between the modalities 0 and 1.
+        batch: images per call.
+
+    Returns:
+        The generated set: ``styles`` 0 (visible) or 1 (infrared), ``sources`` the names of
+        ``real``.
+    """
+    modalities = real.modalities
+    order = np.argsort(modalities, kind="stable")  # a translator at a time
+
+    def made_here() -> Iterator[records.Record]:
+        for source, target, suffix in ((0, 1, "v2t"), (1, 0, "t2v")):
+            rows, translate = (
+                np.flatnonzero(modalities == source),
+                translators.between[source, target],
+            )
+            yield from _records(real, rows, translate, batch, "generated", suffix, target)
+
+    def make() -> None:
+        records.write_generated(directory / "records", {"train": made_here()})
+
+    made = run_once(directory, {"translator": translators.made_by}, make)
+    split = records.load(directory / "records", real.size)["train"].take(np.argsort(order))
+    return Generated(split, fingerprint({"made": made, "name": directory.name}), "modalities")
+
+
 class Redrawn(NamedTuple):
     """Images drawn again in each of several poses.
 

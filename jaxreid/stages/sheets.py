@@ -6,9 +6,14 @@ from jaxreid.data import Split
 from jaxreid.report import figures, html
 from jaxreid.stages.sets import Generated
 
-BESIDE = {  # kinds with one picture per source: title, name of the style
-    "unity": ("Every camera in the unity style", "unity"),
-    "target": ("Every camera of the source in the target's style", "target"),
+BESIDE = {  # kinds with one picture per source: title, column, what the version is
+    "unity": ("Every camera in the unity style", "unity", "version in the unity style"),
+    "target": (
+        "Every camera of the source in the target's style",
+        "target",
+        "version in the target style",
+    ),
+    "modalities": ("Every camera in the other modality", "converted", "converted version"),
 }
 
 
@@ -68,7 +73,7 @@ def _poses(real: Split, generated: Split) -> html.Figure:
     return html.Figure("Everybody in the canonical poses", caption, picture)
 
 
-def _beside(real: Split, generated: Split, title: str, style: str) -> html.Figure:
+def _beside(real: Split, generated: Split, title: str, column: str, what: str) -> html.Figure:
     rows = _first(real, 4)
     at = {source: row for row, source in enumerate(generated.sources)}
     images = []
@@ -77,8 +82,8 @@ def _beside(real: Split, generated: Split, title: str, style: str) -> html.Figur
         both = np.stack([real.images(picked), generated.images(restyled)], axis=1)
         images.append(both.reshape(-1, *both.shape[2:]))
     labels = [f"camera {camera + 1}" for camera in rows]
-    columns = ["real", style] * (len(images[0]) // 2)
-    caption = f"Training images of every camera, each beside its version in the {style} style."
+    columns = ["real", column] * (len(images[0]) // 2)
+    caption = f"Training images of every camera, each beside its {what}."
     return html.Figure(title, caption, figures.grid(np.array(images), labels, columns, scale=2))
 
 

@@ -155,7 +155,7 @@ def test_camstyle_killed_and_continued_ends_with_equal_results(camstyle, tmp_pat
     [
         *("lsro", "faketriplet", "unitystyle"),
         *("ptgan", "spgan", "crgan", "m2m", "mmd", "hhl", "taudl", "pul", "buc"),
-        "pngan",
+        *("pngan", "ce2l"),
     ],
 )
 def test_systems_killed_and_continued_end_with_equal_results(tmp_path, system):

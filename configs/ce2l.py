@@ -1,0 +1,145 @@
+"""CE2L: images converted between visible and infrared, two-stream network, cross-class ranking.
+
+Paper: the poster of Dai, Xie, Ma, Liu, Xiong, "RGB-Infrared Person Re-identification via Image
+Modality Conversion". Its full text and code are not public, nor is what the name stands for.
+Command: ``python launch.py --config=configs/ce2l.py``, in SYSU-MM01's form with
+``--config.data.world.layout=sysu_mm01``, and at full size ``python launch.py
+--config=configs/ce2l.py:paper --config.data.root=RegDB --config.data.trial=1`` or
+``--config.data.name=sysu_mm01 --config.data.root=SYSU-MM01
+--config.ce2l.permutations=rand_perm_cam.mat`` (``sysu_mm01_noval`` trains on 296 people, not 395).
+Published, rank-1 / mAP: RegDB 47.50 / 44.21, BaseLine 33.47 / 31.83; SYSU-MM01, all-search, single
+shot 29.52 / 28.43, BaseLine 17.01 / 19.66. Its BaseLine has BDTR's published numbers, so the
+difference may be no controlled comparison. One-stream 13.11 / 14.02, Two-stream 12.43 / 13.42,
+Zero-Padding 17.75 / 18.90 on RegDB. BDTR starts from ImageNet's AlexNet
+(``--config.modal.pretrained=FILE``, ``jaxreid/nets/convert_streams.py``); without it numbers are
+not comparable.
+
+From the poster: conversion by CycleGAN, smoothed labels of converted images, the form of the two
+ranking losses, 256x256 cropped to 227x227, dropout 0.5, rate 0.001. From the code of BDTR (Ye et
+al., IJCAI 2018): the network, margins and weights, means where the poster prints sums, which pairs
+the term within a modality takes, batches, 5,000 steps of SGD, features and distance; its published
+network is that of step 2,500, tested here, too (``modal.kept``). Our guesses: one CycleGAN for
+both modalities with CamStyle's settings, trained on training people alone; how converted images
+join the batch (``modal.form``) and that they pass the stream of the modality that they look like;
+the smoothing's 0.1; the sum of the four terms. Where the code of BDTR slips, a key brings its
+slips back: ``fc6_bn_eval=batch``, ``mean_order=as_code``, ``crop_mode=diagonal``. Rivals are Wu et
+al.'s networks (ICCV 2017); how they are trained is our guess, as many steps as here.
+
+``demo`` and ``tiny`` have the same streams with four small convolutions, from scratch.
+
+Sweeps: ``trial`` (RegDB's ten), ``form`` (how converted images join), ``losses`` (its options),
+``net`` (the small AlexNet's form, or a ResNet with a stem per modality).
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+RIVALS = ("one_stream", "two_stream", "zero_padding")  # or asymmetric_fc
+
+SWEEPS: dict[str, dict[str, dict[str, Any]]] = {
+    "trial": {str(trial): {"data.trial": trial} for trial in range(1, 11)},
+    "form": {form: {"modal.form": form} for form in ("paired", "pool", "ratio")},
+    "losses": {
+        "all": {},
+        "hard_labels": {"losses.lsr_on_converted": False},
+        "smooth_real": {"losses.lsr_on_real": True},
+        "rank_real": {"losses.converted_in_rank_loss": False},
+        "all_positives": {"losses.positives": "all"},
+        "not_anchored": {"losses.anchored": False},
+        "no_ranking": {"losses.cross": 0.0, "losses.intra": 0.0},
+    },
+    "net": {"streams": {}, "resnet": {"modal.net": "resnet", "modal.depth": 18}},
+}
+
+
+def get_config(scale: str = "demo") -> ConfigDict:
+    """The config at a scale."""
+    common.check(scale)
+    return ConfigDict(
+        {
+            "system": "ce2l",
+            "seed": 0,
+            "every": common.every(scale),
+            "data": common.modalities(scale),
+            "gan": converter(scale),
+            "modal": modal(scale),
+            "losses": losses(),
+            "rivals": rivals(scale),
+            "ce2l": {
+                "rivals": RIVALS[-1:] if scale == "tiny" else RIVALS,
+                "jitter": 0.2,
+                "multi_shot": scale == "paper",
+                "permutations": "",
+            },
+        }
+    )
+
+
+def converter(scale: str) -> ConfigDict:
+    """CamStyle's CycleGAN, one for both modalities."""
+    block = common.cyclegan(scale)
+    if scale == "demo":
+        block.update({"epochs": 3, "decay_epochs": 4})
+    if scale == "tiny":
+        block.update({"candidates": 1})
+    return block
+
+
+def losses() -> ConfigDict:
+    """The four terms: weights and margins of BDTR's code, CamStyle's smoothing."""
+    weights = {"identity": 1.0, "lsr": 1.0, "cross": 1.0, "intra": 0.1}
+    pairs = {"cross_margin": 0.5, "intra_margin": 0.1, "positives": "hardest", "anchored": True}
+    labels = {"epsilon": 0.1, "lsr_on_converted": True, "lsr_on_real": False}
+    return ConfigDict({**weights, **pairs, **labels, "converted_in_rank_loss": True})
+
+
+def modal(scale: str) -> ConfigDict:
+    """The two streams and their training, BDTR's."""
+    block = ConfigDict(
+        {
+            "net": "alexnet",
+            "depth": 50,
+            "width": 96,
+            "hidden": 4096,
+            "embedding": 1024,
+            "dropout": 0.5,
+            "decay": 0.999,
+            "fc6_bn_eval": "running",
+            "mean_order": "correct",
+            "pretrained": "",
+            "size": (227, 227),
+            "crop_mode": "free",
+            "jitter": 0.0,
+            "batch": 64,
+            "form": "paired",
+            "converted_people": 16,
+            "steps": 5000,
+            "kept": 2500,
+            "rate": 1e-3,
+            "fall": 0,
+            "weight_decay": 0.0,
+        }
+    )
+    if scale != "paper":
+        block.update({"net": "small", "width": 16, "hidden": 128, "embedding": 64, "decay": 0.9})
+        block.update({"depth": 18, "size": (57, 28), "steps": 1500, "kept": 0, "rate": 0.01})
+    if scale == "tiny":
+        block.update({"width": 4, "hidden": 8, "embedding": 8, "size": (28, 14)})
+        block.update({"batch": 4, "converted_people": 1, "steps": 4, "kept": 2})
+    return block
+
+
+def rivals(scale: str) -> ConfigDict:
+    """Wu et al.'s network and our reading of its training; ``net`` is each rival in turn."""
+    block = modal(scale)
+    block.update({"net": "one_stream", "width": 16, "embedding": 256, "rate": 0.01, "kept": 0})
+    if scale == "demo":
+        block.update({"width": 8, "embedding": 128, "fall": 1000})
+    if scale == "tiny":
+        block.update({"width": 4, "embedding": 8, "fall": 3})
+    if scale == "paper":
+        block.update({"size": (224, 224), "batch": 32, "fall": 3333})
+    return block

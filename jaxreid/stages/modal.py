@@ -1,0 +1,254 @@
+"""Training and embedding where every image goes through the stream of its own modality."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from jaxreid.data import Split, augment, prefetch
+from jaxreid.nets.convert_streams import load_streams
+from jaxreid.nets.streams import MODALITIES
+from jaxreid.stages import reid
+from jaxreid.stages.arms import checksum
+from jaxreid.stages.modal_turn import ModalLoss, Settings, build, identity_loss, program
+from jaxreid.stages.scoring import Features
+from jaxreid.stages.sets import Generated, Sets, require_batch
+from jaxreid.training import Every, State, create, fit, run_once
+
+__all__ = ["Settings", "batches", "identity_loss", "require", "train"]
+
+
+class Drawn(NamedTuple):
+    """The images of one modality in a step.
+
+    Attributes:
+        rows: ``[N]`` of the training split; a converted image has the row that it was made from.
+        converted: ``[N]`` booleans.
+    """
+
+    rows: np.ndarray
+    converted: np.ndarray
+
+
+def require(settings: Settings, data: Sets, name: str = "modal") -> None:
+    """Finds out before any training whether ``data`` can be trained on.
+
+    Raises:
+        ValueError: more people in a batch than there are, a batch that the devices cannot split,
+            images smaller than the crop, settings that make no network, weights that do not fit.
+        FileNotFoundError: ``settings.pretrained`` names no file.
+    """
+    people = len(np.unique(data.train.pids))
+    if not 2 <= settings.batch <= people:
+        raise ValueError(
+            f"{name}.batch is {settings.batch}, but there are {people} training people, and each "
+            f"is in a batch once at most: choose 2 to {people}"
+        )
+    require_batch(f"{name}.batch", settings.batch)
+    if any(want > have for want, have in zip(settings.size, data.train.size, strict=True)):
+        raise ValueError(
+            f"{name}.size is {tuple(settings.size)}, cropped from images of {data.train.size}: "
+            "raise data.height and data.width"
+        )
+    if settings.pretrained and not Path(settings.pretrained).is_file():
+        raise FileNotFoundError(f"{name}.pretrained is {settings.pretrained!r}: no such file")
+    try:
+        shapes = jax.eval_shape(
+            partial(_fresh, build(settings, people), settings.size), jax.random.key(0)
+        )
+    except ValueError as error:
+        raise ValueError(f"the settings under {name} make no network. {error}") from error
+    if settings.pretrained:
+        load_streams(settings.pretrained, shapes)
+
+
+def train(
+    workdir: Path,
+    data: Sets,
+    name: str,
+    settings: Settings,
+    loss: ModalLoss = identity_loss,
+    options: Any = None,
+    *,
+    seed: int,
+    every: Every,
+    generated: Generated | None = None,
+) -> list[Features]:
+    """Trains the network of one arm below ``workdir``, once.
+
+    Args:
+        workdir: of the whole run.
+        data: training images of both modalities.
+        name: of the arm; its directory is ``reid_<name>``.
+        settings: see ``Settings``.
+        loss: see ``modal_turn.ModalLoss``.
+        options: what ``loss`` gets as its third argument; a dataclass of plain values, or None.
+        seed: of initialisation, batches, augmentation and dropout.
+        every: how often to log and save.
+        generated: every training image in the other modality, in the order of the split.
+
+    Returns:
+        The test features of the last step, and those of ``settings.kept``, if any.
+    """
+    if generated is None:  # then these are not read, and arms that differ in them are one
+        settings = replace(settings, form="", converted_people=0)
+    directory = workdir / f"reid_{name}"
+    training = partial(
+        _train, directory, data.train, settings, loss, options, generated, seed, every
+    )
+    determined_by = {
+        "modal": asdict(settings),
+        "loss": {"name": loss.__name__, **(asdict(options) if options else {})},
+        "seed": seed,
+        "data": data.made_by,
+        "size": list(data.train.size),
+        "generated": generated.made_by if generated else "",
+        "pretrained": checksum(settings.pretrained),
+    }
+    made_by = run_once(directory, determined_by, partial(training, settings.steps))
+    people = len(np.unique(data.train.pids))
+    net = build(settings, people)
+
+    def features(step: int) -> Features:
+        # Called again, a finished training only reads the checkpoint of this step.
+        variables = cache(partial(training, step))
+        embed = partial(_embed, net, variables, settings)
+        made = f"{made_by} {step}"
+        if step == settings.steps:
+            return Features(name, directory, embed, made, data.train)
+        kept = f"step_{step}"
+        return Features(f"{name}_{kept}", directory / kept, embed, made, data.train)
+
+    return [features(step) for step in (settings.steps, settings.kept) if step]
+
+
+def batches(
+    real: Split, settings: Settings, seed: int
+) -> Callable[[int], tuple[np.ndarray, Drawn, Drawn]]:
+    """What every step sees: people ``[N]``, as positions, and the images of either modality.
+
+    Every step draws ``batch`` different people anew and one image of either modality of each, as
+    BDTR's code does; how converted images join them says ``settings.form``.
+
+    Args:
+        real: training images.
+        settings: of the training.
+        seed: of all draws.
+    """
+    people, modalities = np.unique(real.pids), real.modalities
+    rows_of = [
+        [np.flatnonzero((real.pids == pid) & (modalities == m)) for pid in people] for m in (0, 1)
+    ]
+    none = np.zeros(settings.batch, bool)
+
+    def draw(step: int) -> tuple[np.ndarray, Drawn, Drawn]:
+        rng = np.random.default_rng((seed, step))
+        chosen = rng.permutation(len(people))[: settings.batch]
+
+        def one_each(modality: int) -> np.ndarray:
+            return np.array([rng.choice(rows_of[modality][i]) for i in chosen])
+
+        visible, thermal = one_each(0), one_each(1)
+        if settings.form == "paired":
+            twice = np.concatenate([none, ~none])
+            both, back = (np.concatenate(x) for x in ((visible, thermal), (thermal, visible)))
+            return np.tile(chosen, 2), Drawn(both, twice), Drawn(back, twice)
+        made = [none, none]
+        if settings.form == "ratio":
+            last = np.arange(settings.batch) >= settings.batch - settings.converted_people
+            made = [last, last]
+        if settings.form == "pool":
+            counts = np.array([[len(rows[i]) for i in chosen] for rows in rows_of])
+            made = [rng.random(settings.batch) < other / counts.sum(0) for other in counts[::-1]]
+        others = (one_each(1), one_each(0)) if settings.form else (thermal, visible)
+        sides = zip(made, others, (visible, thermal), strict=True)
+        first, second = (Drawn(np.where(m, other, own), m) for m, other, own in sides)
+        return chosen, first, second
+
+    return draw
+
+
+def _train(
+    directory: Path,
+    real: Split,
+    settings: Settings,
+    loss: ModalLoss,
+    options: Any,
+    generated: Generated | None,
+    seed: int,
+    every: Every,
+    steps: int,
+) -> Mapping[str, Any]:
+    net, tx, step = program(settings, len(np.unique(real.pids)), loss, options)
+    draw = batches(real, settings, seed)
+
+    def images(drawn: Drawn) -> np.ndarray:
+        found = real.images(drawn.rows)
+        if generated is not None and drawn.converted.any():
+            found[drawn.converted] = generated.split.images(drawn.rows[drawn.converted])
+        return found
+
+    def batch(step: int) -> dict[str, np.ndarray]:
+        people, *sides = draw(step)
+        arrays = {"label": people.astype(np.int32)}
+        for name, drawn in zip(MODALITIES, sides, strict=True):
+            arrays |= {f"{name}_image": images(drawn), f"{name}_converted": drawn.converted}
+        return arrays
+
+    def init() -> State:
+        key = jax.random.key(seed)
+        variables = _fresh(net, settings.size, key)
+        if settings.pretrained:
+            variables, report = load_streams(settings.pretrained, variables)
+            print(f"{directory.name}: {settings.pretrained}: {report.describe()}", flush=True)
+        elif settings.net == "alexnet":
+            said = "AlexNet begins at random, not with ImageNet's weights (modal.pretrained)"
+            print(f"warning: {directory.name}: {said}", flush=True)
+        return create(jax.random.fold_in(key, 0), {"reid": variables}, tx)
+
+    state = fit(
+        init,
+        step,
+        lambda start, stop: prefetch(batch, start, stop),
+        steps=steps,
+        directory=directory,
+        every=every,
+        keep=[settings.kept] if settings.kept else [],
+    )
+    trained = state.nets["reid"]
+    return {"params": trained.params, "batch_stats": trained.stats}
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _fresh(net: nn.Module, size: tuple[int, int], key: jax.Array) -> Any:
+    blank = jnp.zeros((1, *size, 3))
+    return net.init(key, blank, blank)
+
+
+@partial(jax.jit, static_argnums=(0, 3))
+def _look(net: nn.Module, variables, images: jax.Array, modality: str) -> jax.Array:
+    outputs: Any = net.apply(variables, augment.to_float(images), modality, method="embed")
+    return outputs["test"]
+
+
+def _embed(
+    net: nn.Module, variables: Callable[[], Mapping[str, Any]], settings: Settings, split: Split
+) -> np.ndarray:
+    """Test embeddings ``[n, D]`` of all images, in their order."""
+    seen, parts, order = split.resized(settings.size), [], []
+    for number, modality in enumerate(MODALITIES):
+        rows = np.flatnonzero(split.modalities == number)
+
+        def look(rows: np.ndarray, modality=modality) -> np.ndarray:
+            return np.asarray(_look(net, variables(), seen.images(rows), modality))
+
+        if len(rows):
+            parts.append(reid.by_batches(look, rows, settings.batch))
+            order.append(rows)
+    return np.concatenate(parts)[np.argsort(np.concatenate(order))]

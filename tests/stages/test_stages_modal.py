@@ -1,0 +1,126 @@
+"""Training on two modalities: what a step draws, how images are lowered, what is read again."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs.ce2l import get_config
+from jaxreid.data import augment
+from jaxreid.stages import modal
+from jaxreid.stages.modal_turn import Settings, augmented
+
+SETTINGS = Settings(**get_config("tiny").modal.to_dict())
+
+
+def people(visible, thermal, size=(32, 16)):
+    """Images of persons 10, 11, ..., so many of each modality."""
+    pids = 10 + np.arange(len(visible))
+    modalities = np.repeat([0, 1], [sum(visible), sum(thermal)])
+    pids = np.concatenate([np.repeat(pids, visible), np.repeat(pids, thermal)])
+    return SimpleNamespace(pids=pids, modalities=modalities, size=size)
+
+
+@pytest.mark.parametrize("form", ["", "paired", "pool", "ratio"])
+def test_rows_show_one_person_in_both_modalities(form):
+    real = people([3, 2, 1, 4, 2], [2, 2, 3, 1, 1])
+    draw = modal.batches(real, replace(SETTINGS, batch=4, form=form), seed=0)
+    shares = []
+    for step in range(60):
+        labels, *sides = draw(step)
+        assert len(np.unique(labels)) == 4  # different people
+        for modality, side in enumerate(sides):
+            assert len(side.rows) == len(side.converted) == len(labels)
+            np.testing.assert_array_equal(real.pids[side.rows], 10 + labels)
+            # A converted image was made from one of the other modality.
+            expected = modality ^ side.converted
+            np.testing.assert_array_equal(real.modalities[side.rows], expected)
+            shares.append(side.converted.mean())
+    share = {"": 0, "paired": 0.5, "ratio": 0.25}
+    if form == "pool":
+        assert 0.4 < np.mean(shares) < 0.6
+    else:
+        assert set(shares) == {share[form]}
+    again = modal.batches(real, replace(SETTINGS, batch=4, form=form), seed=0)
+    for first, second in zip(draw(7), again(7), strict=True):
+        jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+def test_converted_images_join_the_very_images_they_were_made_from():
+    real = people([3, 2, 4], [2, 3, 2])
+    plain, paired = (
+        modal.batches(real, replace(SETTINGS, batch=2, form=form), seed=3)
+        for form in ("", "paired")
+    )
+    for step in range(10):
+        (labels, *alone), (twice, *both) = plain(step), paired(step)
+        np.testing.assert_array_equal(np.tile(labels, 2), twice)
+        for own, side, other in zip(alone, both, alone[::-1], strict=True):
+            np.testing.assert_array_equal(side.rows, np.concatenate([own.rows, other.rows]))
+
+
+def test_everybody_and_every_image_is_drawn():
+    real = people([3, 2, 1, 4], [2, 2, 3, 1])
+    draw = modal.batches(real, replace(SETTINGS, batch=2, form=""), seed=0)
+    rows = np.concatenate([side.rows for step in range(100) for side in draw(step)[1:]])
+    assert np.unique(rows).tolist() == list(range(len(real.pids)))
+
+
+def test_jitter_leaves_infrared_images_grey():
+    images = np.repeat(np.random.default_rng(0).integers(0, 200, (3, 32, 16, 1), np.uint8), 3, -1)
+    for infrared in (True, False):
+        made = augmented(jax.random.key(0), images, replace(SETTINGS, jitter=0.3), infrared)
+        assert made.shape == (3, *SETTINGS.size, 3)
+        assert bool((np.ptp(np.asarray(made), axis=-1) < 1e-6).all()) == infrared
+
+
+def test_one_number_is_the_offset_of_rows_and_columns_in_bdtrs_code():
+    places = jnp.stack(jnp.meshgrid(*map(jnp.arange, (256, 256)), indexing="ij"), -1)
+    many = jnp.repeat(places[None].astype(jnp.float32), 400, 0)
+    corners = np.asarray(augment.diagonal_crop(jax.random.key(0), many, (227, 227))[:, 0, 0])
+    assert (corners[:, 0] == corners[:, 1]).all()
+    assert np.unique(corners).tolist() == list(range(29))  # 0 to 28, never 29
+    free = np.asarray(augment.random_crop(jax.random.key(0), many, (227, 227))[:, 0, 0])
+    assert (free[:, 0] != free[:, 1]).any() and free.max() == 29
+    with pytest.raises(ValueError, match="cannot crop"):
+        augment.diagonal_crop(jax.random.key(0), many[:1, :200], (227, 227))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"net": "vgg"}, "modal.net is 'vgg'"),
+        ({"form": "mixed"}, "modal.form is 'mixed'"),
+        ({"crop_mode": "centre"}, "modal.crop_mode is 'centre'"),
+        ({"kept": 4}, "modal.kept is 4 and modal.steps 4"),
+        ({"form": "ratio", "converted_people": 4}, "modal.converted_people is 4"),
+        ({"net": "one_stream", "pretrained": "x"}, "modal.pretrained is given, but one_stream"),
+    ],
+)
+def test_settings_that_nothing_stands_behind_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        replace(SETTINGS, **fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"batch": 4}, "modal.batch is 4, but there are 3 training people"),
+        ({"batch": 1}, "modal.batch is 1"),
+        ({"size": (40, 14)}, "modal.size is .40, 14., cropped from images of .32, 16."),
+        ({"net": "alexnet"}, "settings under modal make no network. AlexNet takes 227x227"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(fields, message):
+    data = SimpleNamespace(train=people([1, 1, 1], [1, 1, 1]))
+    with pytest.raises(ValueError, match=message):
+        modal.require(replace(SETTINGS, **{"batch": 2, **fields}), data)
+
+
+def test_weights_that_are_not_there_are_refused():
+    data = SimpleNamespace(train=people([1, 1, 1], [1, 1, 1]))
+    with pytest.raises(FileNotFoundError, match="modal.pretrained is 'none.npz': no such file"):
+        modal.require(replace(SETTINGS, batch=2, pretrained="none.npz"), data)
