@@ -35,6 +35,8 @@ def get_config(scale: str = "demo") -> ConfigDict:
     common.check(scale)
     data = common.data(scale)
     data.keypoints = "root"
+    net = common.reid(scale)
+    net.generated_batch = net.batch
     options = {"save_norm": "affine", "fusion": "max", "fuse_renorm": False, "jitter": 0.2}
     return ConfigDict(
         {
@@ -42,7 +44,7 @@ def get_config(scale: str = "demo") -> ConfigDict:
             "seed": 0,
             "every": common.every(scale),
             "data": data,
-            "reid": common.reid(scale),
+            "reid": net,
             "posing": posing(scale),
             "poses": {"poses": 2 if scale == "tiny" else 8, "pose": "medoid", "starts": 10},
             "pngan": options,
@@ -59,6 +61,7 @@ def posing(scale: str) -> ConfigDict:
             "halvings": 2,
             "judge_width": 64,
             "patch_layers": 3,
+            "pose_input": "drawing",
             "batch": 32,
             "adversarial": "lsgan",
             "real": "source",

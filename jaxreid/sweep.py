@@ -20,7 +20,7 @@ from jaxreid.report import markdown, results
 from jaxreid.report.files import write_atomically
 from jaxreid.training import workdir
 
-REFERENCES = (results.BASELINE, "jitter", "cut_and_paste", results.ORACLE)
+REFERENCES = (results.BASELINE, "jitter", "cut_and_paste", "two_nets", results.ORACLE)
 """Arms that a system is compared with, in any view; the others are its own."""
 
 MEASURED = {"quality", "distances"}  # what rows may have found of sets of images

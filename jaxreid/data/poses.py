@@ -1,4 +1,4 @@
-"""Pose pictures on the device: drawings of 18 keypoints, pure functions of arrays.
+"""Pose pictures on the device: drawings and heat maps of 18 keypoints, pure functions of arrays.
 
 Keypoints are ``[..., 18, 3]``: x and y in pixels of the picture, (0, 0) in the middle of its first
 pixel, and a third number above 0 where the joint is visible, in the order of COCO/OpenPose-18.
@@ -27,6 +27,7 @@ COLOURS = (
 MIRRORED = (0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 15, 14, 17, 16)
 THICKNESS = 4 / 256  # radius of a disc and half the width of a limb, in heights of the picture
 OPACITY = 0.5  # of limbs
+SIGMA = 6 / 128  # of heat maps, in heights of the picture
 ROUNDING = 1e-4  # pixels; the ends of a limb lie on its outline, and belong to it
 
 
@@ -64,6 +65,29 @@ def draw(keypoints: jax.Array, size: tuple[int, int], *, antialiased: bool = Fal
 
     black = jnp.full((*keypoints.shape[:-2], *size, 3), -1.0)
     return jax.lax.scan(add, black, _shapes(THICKNESS * size[0]))[0]
+
+
+def heat_maps(keypoints: jax.Array, size: tuple[int, int]) -> jax.Array:
+    r"""One map per joint, brightest where it is.
+
+    $$h_j(x) = \exp\left(-\frac{\lVert x - k_j \rVert^2}{2 \sigma^2}\right)$$
+
+    Args:
+        keypoints: ``[..., 18, 3]``, in pixels of a picture of ``size``.
+        size: (height, width); sigma is 6 pixels at a height of 128 and follows the height.
+
+    Returns:
+        float32 ``[..., H, W, 18]`` in [0, 1]; 0 for joints that are not visible.
+
+    References:
+        Zhu et al., "Progressive Pose Attention Transfer for Person Image Generation", CVPR 2019
+        (Pose-Transfer), as in its code.
+    """
+    keypoints = jnp.asarray(keypoints, jnp.float32)[..., None, None, :, :]
+    y, x = jnp.mgrid[: size[0], : size[1]].astype(jnp.float32)[..., None]
+    squares = (x - keypoints[..., 0]) ** 2 + (y - keypoints[..., 1]) ** 2
+    near = jnp.exp(-squares / (2 * (SIGMA * size[0]) ** 2))
+    return jnp.where(keypoints[..., 2] > 0, near, 0.0)
 
 
 def flip(keypoints: jax.Array, width: int) -> jax.Array:

@@ -109,12 +109,17 @@ def ends(arm: str, arms: Collection[str]) -> tuple[str, str]:
 
     Where a network is tested in several ways there are arms `<name>` and `<name>_<view>`; if one of
     `arms` is `baseline_<view>`, then arms of this view have `baseline_<view>` and `oracle_<view>`.
-    A sweep's `<name> (<row>)` is measured as `<name>` is.
+    A sweep's `<name> (<row>)` is measured as `<name>` is, by the baseline and the oracle of its row
+    where these have one.
     """
-    name = arm.partition(" (")[0]
+    name, bracket, row = arm.partition(" (")
     views = [other.removeprefix(BASELINE) for other in arms if other.startswith(f"{BASELINE}_")]
     view = next((view for view in views if name.endswith(view) and " (" not in view), "")
-    return BASELINE + view, ORACLE + view
+    low, high = (
+        end + bracket + row if bracket and end + bracket + row in arms else end
+        for end in (BASELINE + view, ORACLE + view)
+    )
+    return low, high
 
 
 def gap_closed(arms: Arms) -> dict[str, dict[str, float]]:

@@ -1,6 +1,7 @@
 """Generated sets: every image of a split in every other style, as records on disk."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,20 +38,21 @@ def every_camera(
     Returns:
         The generated set: ``styles`` holds the target camera, ``sources`` the name translated from.
     """
-    real, parts, made = data.train, [], []
-    for (source, target), translate in sorted(translators.between.items()):
-        part = directory / f"c{source + 1}_to_c{target + 1}"
-        rows = np.flatnonzero(real.cameras == source)
-
-        def make(part=part, rows=rows, target=target, translate=translate) -> None:
-            suffix = f"fake_to{target + 1}"
-            made_here = _records(real, rows, translate, batch, "generated", suffix, target)
-            records.write_generated(part / "records", {"train": made_here})
-
-        made.append(run_once(part, {"translator": translators.made_by}, make))
-        parts.append(records.load(part / "records", real.size)["train"])
-    made_by = fingerprint({"parts": made, "name": directory.name})
-    return Generated(concatenate(parts), made_by, "cameras")
+    real = data.train
+    parts = {
+        f"c{source + 1}_to_c{target + 1}": _records(
+            real,
+            np.flatnonzero(real.cameras == source),
+            translate,
+            batch,
+            "generated",
+            f"fake_to{target + 1}",
+            target,
+        )
+        for (source, target), translate in sorted(translators.between.items())
+    }
+    split, made_by = _parts(directory, real, parts, {"translator": translators.made_by})
+    return Generated(split, made_by, "cameras")
 
 
 def to_target(
@@ -140,22 +142,17 @@ def in_poses(directory: Path, data: Sets, redrawn: Redrawn, *, batch: int = 64) 
     Returns:
         The generated set: ``styles`` holds the number of the pose, ``sources`` the name drawn from.
     """
-    real, parts, made = data.train, [], []
-    for k in range(redrawn.poses):
-        part = directory / f"pose_{k + 1}"
+    real, rows = data.train, np.arange(len(data.train))
 
-        def make(part=part, k=k) -> None:
-            def translate(split: Split, rows: np.ndarray) -> np.ndarray:
-                return redrawn.redraw(split, k, rows)
+    def pose(k: int) -> Iterator[records.Record]:
+        def redraw(split: Split, rows: np.ndarray) -> np.ndarray:
+            return redrawn.redraw(split, k, rows)
 
-            suffix, rows = f"pose{k + 1}", np.arange(len(real))
-            made_here = _records(real, rows, translate, batch, "generated", suffix, k)
-            records.write_generated(part / "records", {"train": made_here})
+        return _records(real, rows, redraw, batch, "generated", f"pose{k + 1}", k)
 
-        made.append(run_once(part, {"redrawn": redrawn.made_by}, make))
-        parts.append(records.load(part / "records", real.size)["train"])
-    made_by = fingerprint({"parts": made, "name": directory.name})
-    return Generated(concatenate(parts), made_by, "poses")
+    parts = {f"pose_{k + 1}": pose(k) for k in range(redrawn.poses)}
+    split, made_by = _parts(directory, real, parts, {"redrawn": redrawn.made_by})
+    return Generated(split, made_by, "poses")
 
 
 def from_noise(
@@ -240,6 +237,22 @@ def to_unity(
     )
     written = records.load(part / "records", split.size)[split_name]
     return Generated(written.take(np.argsort(order)), made, "unity")
+
+
+def _parts(
+    directory: Path,
+    real: Split,
+    parts: Mapping[str, Iterator[records.Record]],
+    determined_by: Mapping[str, str],
+) -> tuple[Split, str]:
+    """Writes each part below ``directory``, once; all of them as one split, and its fingerprint."""
+    made, splits = [], []
+    for name, found in parts.items():
+        part = directory / name
+        write = partial(records.write_generated, part / "records", {"train": found})
+        made.append(run_once(part, determined_by, write))
+        splits.append(records.load(part / "records", real.size)["train"])
+    return concatenate(splits), fingerprint({"parts": made, "name": directory.name})
 
 
 def _records(

@@ -6,11 +6,8 @@ What is there is not made again, so an interrupted command can be given again. I
 ``masks`` and a network (``jaxreid/nets/person.py``); both are named if they are missing.
 """
 
-import argparse
 import sys
-import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -18,13 +15,13 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from jaxreid.data import LAYOUTS, scan
 from jaxreid.data.masks import mask_path
 from jaxreid.data.pictures import encode_mask
-from jaxreid.data.scanning import SUFFIXES, shortened
+from jaxreid.data.scanning import shortened
 from jaxreid.nets import person
 from jaxreid.report import figures
 from jaxreid.report.files import write_atomically
+from jaxreid.stages import photographs
 
 THRESHOLD = 0.5  # of the probability of the person
 USUAL = (0.05, 0.95)  # shares of a picture that a person covers
@@ -48,19 +45,10 @@ def pictures(root: Path, masks: Path, layout: str = "") -> list[Path]:
         layout: of the data set, empty for any folder.
 
     Raises:
-        ValueError: there are none, or two that would have one mask; or as ``data.scan``.
+        ValueError: two would have one mask; or as ``photographs.pictures``.
         FileNotFoundError: no such folder.
     """
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root} is no folder: pass that of the pictures")
-    if layout:
-        found = sorted({e.path for entries in scan(layout, root).values() for e in entries})
-    else:
-        ours = {root / "masks", masks, _sheet_of(root / "masks"), _sheet_of(masks)}
-        below = [path for path in sorted(root.rglob("*")) if not ours & {path, *path.parents}]
-        found = [path for path in below if _is_picture(path.relative_to(root))]
-    if not found:
-        raise ValueError(f"{root} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+    found = photographs.pictures(root, {masks, _sheet_of(masks)}, layout)
     taken: dict[Path, Path] = {}
     for path in found:
         if (other := taken.setdefault(mask_path(path, root, masks), path)) != path:
@@ -78,20 +66,14 @@ def write(
     """
     missing = [path for path in found if not mask_path(path, root, masks).is_file()]
     print(f"{len(found):,} pictures, {len(found) - len(missing):,} have a mask", flush=True)
-    made, start = [], time.perf_counter()
-    with ThreadPoolExecutor() as pool:
-        for at in range(0, len(missing), batch):
-            made += pool.map(partial(make, root, masks, segment), missing[at : at + batch])
-            rate = len(made) / (time.perf_counter() - start)
-            print(f"{len(made):,} of {len(missing):,}, {rate:.0f} pictures/s", flush=True)
-    return made
+    batches = photographs.in_batches(partial(make, root, masks, segment), missing, batch)
+    return [each for made in batches for each in made]
 
 
 def make(root: Path, masks: Path, segment: person.Segmenter, picture: Path) -> Made:
     """Writes the mask of one picture, all or nothing."""
     try:
-        with Image.open(picture) as image:
-            pixels = np.asarray(image.convert("RGB"))
+        pixels = photographs.read(picture)
     except OSError as error:
         return Made(picture, problem=str(error))
     shown = segment(pixels) > THRESHOLD
@@ -103,23 +85,16 @@ def make(root: Path, masks: Path, segment: person.Segmenter, picture: Path) -> M
 def sheet(root: Path, found: Sequence[Path], masks: Path) -> np.ndarray:
     """Pictures spread evenly over all that have a mask, each beside what the mask leaves of it."""
     masked = [path for path in found if mask_path(path, root, masks).is_file()]
-    count = min(SHOWN, len(masked))
-    picked = [masked[i] for i in np.linspace(0, len(masked) - 1, count).astype(int)]
+    picked = photographs.spread(masked, SHOWN)
     pairs = [_beside(path, mask_path(path, root, masks)) for path in picked]
-    blank = np.full_like(pairs[0], 255)
-    pairs += [blank] * (-count % 6)
-    rows = np.stack(pairs).reshape(-1, 12, *blank.shape[1:])
+    rows = photographs.side_by_side(pairs, across=6)
     return figures.grid(rows, col_labels=["picture", "cut out"] * 6)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; 0, or 1 if something went wrong."""
-    parser = argparse.ArgumentParser(prog="python -m jaxreid.stages.masks", description=__doc__)
-    parser.add_argument("root", type=Path, help="the folder of the pictures")
-    parser.add_argument("--layout", choices=LAYOUTS, default="", help="only pictures of that set")
+    parser = photographs.parser("python -m jaxreid.stages.masks", __doc__)
     parser.add_argument("--masks", type=Path, help="folder to write; default ROOT/masks")
-    parser.add_argument("--network", type=Path, help="its file; default: where fetch writes it")
-    parser.add_argument("--batch", type=int, default=64, help="pictures between two lines")
     flags = parser.parse_args(argv)
     masks = flags.masks or flags.root / "masks"
     try:
@@ -140,18 +115,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(bool(bad))
 
 
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not any(p.startswith(".") for p in path.parts)
-
-
 def _sheet_of(masks: Path) -> Path:
     return masks.with_name(f"{masks.name}_sheet.png")
 
 
-def _beside(picture: Path, mask: Path, size: tuple[int, int] = (64, 128)) -> np.ndarray:
-    with Image.open(picture) as image, Image.open(mask) as shape:
-        pixels = np.asarray(image.convert("RGB").resize(size))
-        share = np.asarray(shape.convert("L").resize(size), np.float32)[..., None] / 255
+def _beside(picture: Path, mask: Path, size: tuple[int, int] = (128, 64)) -> np.ndarray:
+    pixels = photographs.read(picture, size)
+    with Image.open(mask) as shape:
+        share = np.asarray(shape.convert("L").resize(size[::-1]), np.float32)[..., None] / 255
     around = np.array([255, 0, 255], np.float32)
     return np.stack([pixels, np.uint8(share * pixels + (1 - share) * around)])
 

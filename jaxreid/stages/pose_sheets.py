@@ -10,12 +10,25 @@ from jaxreid.data import Split
 from jaxreid.data.augment import to_uint8
 from jaxreid.data.poses import draw
 from jaxreid.evaluation import tsne
-from jaxreid.report import figures
+from jaxreid.report import figures, html
 from jaxreid.report.scatter import scatter
+from jaxreid.stages import photographs
 from jaxreid.stages.clustering import squared_distances
 
 SHEET, MAP = "poses.png", "tsne.png"
 PEOPLE = 3  # shown of every group, at most
+CAPTIONS = {
+    SHEET: (
+        "Canonical poses",
+        "Each stands for a group of training poses, whose size is above it; below are the images "
+        "whose poses are nearest to it.",
+    ),
+    MAP: (
+        "Poses of the training images",
+        "A map by t-SNE of what poses are grouped by, in the colours of their groups; numbers mark "
+        "the canonical poses.",
+    ),
+}
 SAMPLES = 2000  # of the poses, in the map, at most
 HEIGHT = 128  # of a shown picture, at least
 
@@ -42,6 +55,14 @@ def write(directory: Path, shown: Shown, seed: int) -> None:
     """Writes both pictures; ``seed`` draws the poses of the map where they are too many."""
     figures.write_png(directory / SHEET, sheet(shown))
     figures.write_png(directory / MAP, chart(shown, seed))
+
+
+def report(directory: Path) -> list[html.Figure]:
+    """Both pictures as ``write`` left them, with what they show."""
+    return [
+        html.Figure(title, caption, photographs.read(directory / name))
+        for name, (title, caption) in CAPTIONS.items()
+    ]
 
 
 def sheet(shown: Shown) -> np.ndarray:

@@ -12,13 +12,13 @@ import numpy as np
 import optax
 
 from jaxreid.data import Plan, Split, augment, poses, prefetch, require_keypoints, shuffled
-from jaxreid.nets.pngan import Generator
 from jaxreid.report import figures
 from jaxreid.stages.posing_turns import Settings, networks, phases
 from jaxreid.stages.sets import Sets, require_batch
 from jaxreid.training import Every, State, alternate, create, fit, run_once
 
 SAVE_NORMS = ("affine", "minmax")
+SAMPLES = 6  # pairs on a sample sheet
 
 
 class Poser(NamedTuple):
@@ -39,23 +39,17 @@ class Poser(NamedTuple):
     def images(self, images: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
         """uint8 images ``[n, H, W, 3]`` of the same people in one pose, ``[18, 3]`` in pixels."""
         params = self.state().nets["G"].params
-        return np.asarray(posed(self.net, self.save_norm, params, images, keypoints))
-
-    @property
-    def net(self) -> Generator:
-        """The generator."""
-        found = networks(self.settings)["G"]
-        assert isinstance(found, Generator)
-        return found
+        return np.asarray(posed(self.settings, self.save_norm, params, images, keypoints))
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def posed(
-    net: Generator, save_norm: str, params, images: jax.Array, keypoints: jax.Array
+    settings: Settings, save_norm: str, params, images: jax.Array, keypoints: jax.Array
 ) -> jax.Array:
-    """Images, uint8 ``[n, H, W, 3]``, in one pose, ``[18, 3]`` in pixels; uint8 again."""
-    size = (images.shape[1], images.shape[2])
-    pose = jnp.broadcast_to(poses.draw(keypoints, size), images.shape)
+    """Images, uint8 ``[n, H, W, 3]``, in one pose, ``[18, 3]`` in pixels, or each in its own."""
+    pose = settings.show(keypoints, images.shape[1:3])
+    pose = jnp.broadcast_to(pose, (len(images), *pose.shape[-3:]))
+    net = networks(settings)["G"]
     made: Any = net.apply({"params": params}, augment.to_float(images), pose)
     return to_bytes(made, save_norm)
 
@@ -145,7 +139,8 @@ def train(
 
 
 def _train(directory: Path, split: Split, settings: Settings, *, seed: int, every: Every) -> State:
-    plan = drawn(split, settings, seed)
+    every_pair, plan = pairs(split), drawn(split, settings, seed)
+    shown = every_pair[np.linspace(0, len(every_pair) - 1, SAMPLES).astype(int)]
     rate = settings.schedule(plan.steps_per_epoch)
     tx = {name: optax.adam(rate, b1=0.5, b2=0.999) for name in networks(settings)}
 
@@ -165,28 +160,29 @@ def _train(directory: Path, split: Split, settings: Settings, *, seed: int, ever
         steps=plan.steps_per_epoch * (settings.epochs + settings.decay_epochs),
         directory=directory,
         every=every,
-        sample=lambda state, step: _sample(directory, step, state, split, settings),
+        sample=lambda state, step: _sample(directory, step, state, shown, split, settings),
     )
 
 
 def _fresh(settings: Settings, size: tuple[int, int], key: jax.Array) -> dict[str, Any]:
     nets, blank = networks(settings), jnp.zeros((1, *size, 3))
+    pose = settings.show(jnp.zeros((1, 18, 3)), size)
     for_generator, for_judge = jax.random.split(key)
     return {
-        "G": nets["G"].init(for_generator, blank, blank),
+        "G": nets["G"].init(for_generator, blank, pose),
         "D": nets["D"].init(for_judge, blank),
     }
 
 
-def _sample(directory: Path, step: int, state: State, split: Split, settings: Settings) -> None:
+def _sample(
+    directory: Path, step: int, state: State, shown: np.ndarray, split: Split, settings: Settings
+) -> None:
     """Source, pose of the target, what was made of them, and the target itself."""
-    every = pairs(split)
-    source, target = every[np.linspace(0, len(every) - 1, 6).astype(int)].T
-    net, params = networks(settings)["G"], state.nets["G"].params
-    images = split.images(source)
-    pose = poses.draw(jnp.asarray(split.keypoints(target)), split.size)
-    made: Any = net.apply({"params": params}, augment.to_float(jnp.asarray(images)), pose)
-    drawing, fake = (np.asarray(augment.to_uint8(x)) for x in (pose, made))
-    cells = np.stack([images, drawing, fake, split.images(target)], axis=1)
+    source, target = shown.T
+    images, keypoints = split.images(source), split.keypoints(target)
+    fake = posed(settings, "affine", state.nets["G"].params, images, keypoints)
+    drawing = augment.to_uint8(poses.draw(jnp.asarray(keypoints), split.size))
+    columns = [images, np.asarray(drawing), np.asarray(fake), split.images(target)]
     titles = ["source", "pose", "made", "target"]
-    figures.write_sample(directory, step, figures.grid(cells, [""] * 6, titles, scale=2))
+    sheet = figures.grid(np.stack(columns, axis=1), col_labels=titles, scale=2)
+    figures.write_sample(directory, step, sheet)

@@ -18,6 +18,7 @@ ADVERSARIAL = {
     "bce": (losses.nonsaturating_generator, losses.nonsaturating_discriminator),
 }
 REAL = ("source", "target")
+POSE_INPUTS = {"drawing": poses.draw, "heat_maps": poses.heat_maps}
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Settings:
         halvings: its stride-2 layers (2).
         judge_width: channels of the discriminator's first layer (64).
         patch_layers: its stride-2 layers (3).
+        pose_input: how the generator is shown a pose: as a ``drawing`` (published) or as
+            ``heat_maps``, one per joint.
         batch: pairs of images per step (32).
         adversarial: ``lsgan`` (the code's) or ``bce`` (the paper's logarithms).
         real: what the discriminator takes for real, the pair's ``source`` (the code) or ``target``.
@@ -45,6 +48,7 @@ class Settings:
     halvings: int
     judge_width: int
     patch_layers: int
+    pose_input: str
     batch: int
     adversarial: str
     real: str
@@ -56,9 +60,10 @@ class Settings:
 
     def __post_init__(self):
         """Refuses values that nothing stands behind."""
-        for name, known in {"adversarial": tuple(ADVERSARIAL), "real": REAL}.items():
-            if getattr(self, name) not in known:
-                raise ValueError(f"posing.{name} is {getattr(self, name)!r}; choose one of {known}")
+        choices = {"adversarial": ADVERSARIAL, "real": REAL, "pose_input": POSE_INPUTS}
+        for name, known in choices.items():
+            if (given := getattr(self, name)) not in known:
+                raise ValueError(f"posing.{name} is {given!r}; choose one of {tuple(known)}")
         if self.pairs_per_epoch and self.pairs_per_epoch < self.batch:
             raise ValueError(
                 f"posing.pairs_per_epoch is {self.pairs_per_epoch}, fewer than posing.batch, "
@@ -75,6 +80,10 @@ class Settings:
 
         return rate
 
+    def show(self, keypoints: jax.Array, size: tuple[int, int]) -> jax.Array:
+        """Poses ``[..., 18, 3]`` in pixels of ``size`` as the generator is given them."""
+        return POSE_INPUTS[self.pose_input](keypoints, size)
+
 
 def networks(settings: Settings) -> dict[str, nn.Module]:
     """Generator G and discriminator D."""
@@ -87,7 +96,7 @@ def networks(settings: Settings) -> dict[str, nn.Module]:
 def phases(settings: Settings, size: tuple[int, int]) -> list[Phase]:
     r"""PN-GAN's two turns: the generator, then the discriminator on the same fake.
 
-    With source s, target t of the same person and the drawing p of t's pose,
+    With source s, target t of the same person and t's pose p,
 
     $$L_G = \overline{(D(G(s, p)) - 1)^2} + w_{l1}\,\overline{|G(s, p) - t|}$$
     $$L_D = \overline{D(G(s, p))^2} + \overline{(D(s) - 1)^2}$$
@@ -109,7 +118,7 @@ def phases(settings: Settings, size: tuple[int, int]) -> list[Phase]:
     def generator(states, batch, memo, key):
         del memo, key
         seen = {name: augment.to_float(batch[name]) for name in ("source", "target")}
-        fake = applied(states, "G", seen["source"], poses.draw(batch["pose"], size))
+        fake = applied(states, "G", seen["source"], settings.show(batch["pose"], size))
         terms = {
             "g_adversarial": for_generator(applied(states, "D", fake)).mean(),
             "g_l1": settings.l1_weight * jnp.abs(fake - seen["target"]).mean(),

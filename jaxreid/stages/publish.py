@@ -29,6 +29,7 @@ def publish(
     distances: Mapping[str, Mapping[str, float]] | None = None,
     notes: Mapping[str, str] | None = None,
     of: Split | None = None,
+    shown_too: Sequence[html.Figure] = (),
 ) -> dict[str, Any]:
     """Writes the results of a run and prints their table.
 
@@ -43,6 +44,7 @@ def publish(
         distances: of sets of images by set, from ``distances.measure``.
         notes: what has to be said beside the scores of an arm, by arm.
         of: what ``generated`` was made from, where this is not the training split of ``data``.
+        shown_too: further pictures for the report.
 
     Returns:
         What ``results.json`` holds: equal runs give equal files.
@@ -76,7 +78,7 @@ def publish(
         protocol=shown.scores.to_dict()["protocol"],
         curves=_curves(workdir),
         matrices=_matrices(pairs, shown.name),
-        figures=_pictures(shown, data, generated, of or data.train),
+        figures=[*shown_too, *_pictures(shown, data, generated, of or data.train)],
         data=_counts(data),
         settings=dict(config),
         environment=found["environment"],

@@ -17,15 +17,32 @@ import numpy as np
 from jaxreid import losses
 from jaxreid.data import Split, world
 from jaxreid.data.pictures import decode, encode_png
-from jaxreid.stages import arms, fusion, generate, poses, posing, publish, reid, sets
+from jaxreid.stages import (
+    arms,
+    fusion,
+    generate,
+    pose_sheets,
+    poses,
+    posing,
+    publish,
+    reid,
+    sets,
+)
 from jaxreid.stages.generate import Redrawn
 from jaxreid.stages.posing_turns import Settings
 from jaxreid.training import Every
 from jaxreid.training.workdir import fingerprint
 
+NOTES = {
+    "baseline": "the network of original images alone",
+    "two_nets": "two networks of original images, fused: what any second network brings",
+    "normalised": "the network of redrawn images alone, its features of all poses fused",
+    "pngan": "both, fused",
+}
+
 
 def redrawn_loss(forward, stats, batch, key):
-    """Cross-entropy of redrawn images alone, one for each real image of the batch; a mean."""
+    """Cross-entropy of redrawn images alone, equally many of each real one of a batch; a mean."""
     outputs, stats = forward(stats, batch["generated_image"], key)
     targets = losses.smooth_labels(batch["generated_label"], outputs["logits"].shape[-1])
     return {"identity": losses.cross_entropy(outputs["logits"], targets).mean()}, stats
@@ -67,14 +84,14 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     """
     options, seed = config["pngan"], config["seed"]
     common = {"seed": seed, "every": Every(**config["every"])}
-    # Each step of the second network has one redrawn image for every real one of the first.
-    plain = replace(reid.Settings(**config["reid"]), generated_batch=config["reid"]["batch"])
+    plain = reid.Settings(**config["reid"])
     settings = Settings(**config["posing"])
     chosen = poses.Settings(**config["poses"], seed=seed)
     fuse = {"how": options["fusion"], "renorm": options["fuse_renorm"]}
     fusion.require(fuse["how"])
     data = sets.prepare(workdir, sets.Settings(**config["data"]))
     reid.require(plain, data)
+    reid.companions_each(plain)
     posing.require(settings, data, options["save_norm"])
     canonical = poses.canonical(workdir / "poses", data.train, chosen, data.made_by)
 
@@ -105,4 +122,5 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     made = arm("pngan", by(poser, canonical), alone="normalised")
     if data.truth is not None:
         arm("oracle", truly(sets.pictures(workdir), canonical, data.made_by))
-    return publish.publish(workdir, config, data, found, made)
+    pictures = pose_sheets.report(workdir / "poses")
+    return publish.publish(workdir, config, data, found, made, notes=NOTES, shown_too=pictures)

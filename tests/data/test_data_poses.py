@@ -115,3 +115,15 @@ def test_flipping_mirrors_and_exchanges_left_and_right(crowd):
         sides = {"left": "right", "right": "left"}
         side, _, part = poses.JOINTS[joint].partition(" ")
         assert poses.JOINTS[mirror] == f"{sides.get(side, side)} {part}".strip()
+
+
+def test_heat_maps_are_those_of_pose_transfer(crowd):
+    maps = np.asarray(poses.heat_maps(crowd, (64, 32)))
+    assert maps.shape == (4, 64, 32, 18) and maps.dtype == np.float32
+    y, x = np.mgrid[:64, :32]
+    for person, points in zip(maps, crowd, strict=True):
+        for joint, (px, py, seen) in enumerate(points.tolist()):
+            expected = np.exp(-((x - px) ** 2 + (y - py) ** 2) / (2 * 3**2)) if seen else 0 * x
+            np.testing.assert_allclose(person[..., joint], expected, atol=1e-6)
+    large = poses.heat_maps(keypoints(j4=(20, 40)), (128, 64))
+    assert float(large[40, 26, 4]) == pytest.approx(math.exp(-0.5))  # 6 pixels away

@@ -126,6 +126,14 @@ def test_distances_have_four_digits_and_a_dash_where_unknown():
     )
 
 
+def test_a_row_of_a_sweep_is_measured_by_its_own_ends_where_it_has_some():
+    arms = ["baseline", "pngan (1)", "pngan (8)", "oracle (1)", "oracle (8)", "jitter"]
+    assert results.ends("pngan (1)", arms) == ("baseline", "oracle (1)")
+    assert results.ends("oracle (8)", arms) == ("baseline", "oracle (8)")
+    assert results.ends("jitter", arms) == ("baseline", "oracle")
+    assert results.ends("pngan (1)", ["baseline", "oracle"]) == ("baseline", "oracle")
+
+
 def test_a_view_is_measured_by_its_own_ends():
     views = {f"{arm}_lmp": {k: 1.25 * v for k, v in scores.items()} for arm, scores in ARMS.items()}
     arms = views | ARMS

@@ -129,6 +129,22 @@ def test_both_turns_are_what_the_code_and_the_paper_print(batch, adversarial, re
         assert any((a != b).any() for a, b in both)
 
 
+def test_poses_may_be_shown_as_heat_maps(batch):
+    settings = replace(SETTINGS, pose_input="heat_maps")
+    params = posing._fresh(settings, SIZE, jax.random.key(0))["G"]["params"]
+    images, pose = jnp.asarray(batch["source"]), batch["pose"]
+    found = posing.posed(settings, "affine", params, images, pose)
+    maps = poses.heat_maps(pose, SIZE)
+    made = networks(settings)["G"].apply({"params": params}, augment.to_float(images), maps)
+    np.testing.assert_array_equal(found, augment.to_uint8(made))
+    one = posing.posed(settings, "affine", params, images, pose[2])
+    np.testing.assert_array_equal(one[2], found[2])
+    others = jax.tree.map(jnp.shape, params) != jax.tree.map(
+        jnp.shape, posing._fresh(SETTINGS, SIZE, jax.random.key(0))["G"]["params"]
+    )
+    assert others and (found[0] != one[0]).any()
+
+
 def test_images_become_bytes_by_one_map_or_each_by_its_own():
     images = jnp.array([[[[-0.5, 0.0, 0.5]]], [[[0.0, 0.5, 1.0]]]])
     affine = np.asarray(posing.to_bytes(images, "affine"))
@@ -157,7 +173,10 @@ def test_it_goes_from_images_to_report(finished):
         assert made.sources == real["train"].names
         np.testing.assert_array_equal(made.pids, real["train"].pids)
         assert set(made.styles.tolist()) == {k - 1}
-    assert "Everybody in the canonical poses" in (finished / "report.html").read_text()
+    page = (finished / "report.html").read_text()
+    for shown in ("Everybody in the canonical poses", "Canonical poses", "map by t-SNE"):
+        assert shown in page
+    assert results["notes"].keys() <= arms
     features = np.load(finished / "reid_pngan/poses/query.npy")
     assert features.shape[:2] == (len(real["query"]), 2)
     tiny.check_idle("pngan", finished)
@@ -169,6 +188,8 @@ def test_it_goes_from_images_to_report(finished):
         ("pngan.fusion=sum", "pngan.fusion is 'sum'"),
         ("pngan.save_norm=none", "pngan.save_norm is 'none'"),
         ("posing.real=fake", "posing.real is 'fake'"),
+        ("posing.pose_input=photo", "posing.pose_input is 'photo'"),
+        ("reid.generated_batch=12", "reid.generated_batch is 12, reid.batch 8"),
         ("posing.batch=4000", "posing.pairs_per_epoch is 8"),
         ("data.keypoints=", "training pictures have no keypoints"),
     ],

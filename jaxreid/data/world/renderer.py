@@ -25,8 +25,12 @@ _NOTHING = np.uint32(0xFFFFFFFF)  # z-buffer value of a pixel that no surfel cov
 _GAP = 0.8  # depth step, dm, beyond which a surfel among nearer ones is seen through a pinhole
 _DEPTH = 60.0  # half of the depth range of the z-buffer around the person, dm
 
-# How deep each keypoint may lie under the visible surface: joints are inside, the face is not.
-_BURIED = np.array([0.7] + [1.3] * 13 + [0.7] * 4, np.float32)
+# How deep under the visible surface a keypoint may lie and still be seen, dm. Joints are inside of
+# limbs, hips deepest; whoever points at them on pictures from the front or from behind finds all of
+# a torso, and in profile the near half, whose other half lies 2.5 dm and more behind.
+_NOSE, _EYE, _EAR, _NECK, _SHOULDER, _HIP = 0.7, 0.7, 1.2, 1.5, 2.0, 2.3
+_ARM, _LEG = (_SHOULDER, 1.5, 1.3), (_HIP, 1.8, 1.3)
+_BURIED = np.array([_NOSE, _NECK, *_ARM, *_ARM, *_LEG, *_LEG, _EYE, _EYE, _EAR, _EAR], np.float32)
 
 
 class Picture(NamedTuple):

@@ -1,0 +1,182 @@
+"""Keypoints of people on photographs, by a network that was trained to find their joints.
+
+``python -m jaxreid.stages.keypoints ROOT`` writes ``ROOT/keypoints.npz``, which
+``--config.data.keypoints=root`` reads, and ``ROOT/keypoints_sheet.png``, which shows some of the
+skeletons: look at it before training. What is there is not made again, so an interrupted command
+can be given again; until all pictures are done they are kept in ``ROOT/.keypoints.partial.npz``.
+It needs the extra ``masks`` and a network (``jaxreid/nets/person.py``); both are named if they are
+missing.
+
+The network knows 33 landmarks, which become the 18 joints of COCO/OpenPose: the neck is the middle
+of the shoulders. A joint counts as visible where the network is sure enough of it; a picture on
+which it finds nobody keeps its place in the file without any.
+"""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxreid.data import keypoint_files
+from jaxreid.data.augment import to_uint8
+from jaxreid.data.keypoints import FILE, NOBODY, to_pixels, to_shares
+from jaxreid.data.poses import draw
+from jaxreid.data.scanning import shortened
+from jaxreid.nets import person
+from jaxreid.report import figures
+from jaxreid.stages import photographs
+from jaxreid.stages.poses import has_torso
+
+# MediaPipe's landmarks in the order of COCO/OpenPose-18; the neck is not among them.
+RIGHT_SHOULDER, LEFT_SHOULDER, NECK = 12, 11, 1
+OF_33 = np.array([0, 0, 12, 14, 16, 11, 13, 15, 24, 26, 28, 23, 25, 27, 5, 2, 8, 7])
+THRESHOLD = 0.5  # of the probability that a joint is visible
+SOMEBODY = 0.5  # of the score of the person
+SHOWN = 24  # pictures on the sheet
+LARGE = (256, 128)  # how large
+
+
+class Made(NamedTuple):
+    """What came of one picture: keypoints ``[18, 3]``, or what is wrong with the file."""
+
+    picture: Path
+    keypoints: np.ndarray = NOBODY
+    problem: str = ""
+
+
+def joints(pose: person.Pose, size: tuple[int, int], threshold: float) -> np.ndarray:
+    """The 18 joints of a pose on a picture of ``size`` (height, width).
+
+    Returns:
+        float32 ``[18, 3]``: x and y in pixels, then the probability that the joint is visible; all
+        zeros where that is below ``threshold``, and where the joint lies outside of the picture.
+        The neck is as sure as the less sure shoulder. Nothing is visible where nobody is found.
+    """
+    found = pose.landmarks[OF_33]
+    shoulders = pose.landmarks[[RIGHT_SHOULDER, LEFT_SHOULDER]]
+    found[NECK] = [*shoulders[:, :2].mean(0), shoulders[:, 2].min()]
+    inside = np.all((found[:, :2] >= -0.5) & (found[:, :2] < np.array(size[::-1]) - 0.5), axis=1)
+    shown = inside & (found[:, 2] >= threshold) & (pose.score >= SOMEBODY)
+    return found * shown[:, None]
+
+
+def make(landmarks: person.Landmarker, threshold: float, picture: Path) -> Made:
+    """The keypoints of one picture."""
+    try:
+        pixels = photographs.read(picture)
+    except OSError as error:
+        return Made(picture, problem=str(error))
+    return Made(picture, joints(landmarks(pixels), pixels.shape[:2], threshold))
+
+
+def write(
+    root: Path,
+    found: Sequence[Path],
+    file: Path,
+    landmarks: person.Landmarker,
+    *,
+    threshold: float = THRESHOLD,
+    batch: int = 64,
+) -> tuple[dict[str, np.ndarray], list[Made]]:
+    """Finds the keypoints that are missing, ``batch`` pictures at a time; says how far it is.
+
+    After every batch those there are lie in a file beside ``file``, which appears when no picture
+    is left.
+
+    Returns:
+        Keypoints of all pictures by their path below ``root``, and what was made now.
+    """
+    part = file.with_name(f".{file.stem}.partial.npz")
+    before = next((path for path in (part, file) if path.is_file()), None)
+    people = keypoint_files.read(before).people if before else {}
+    names = {path: path.relative_to(root).as_posix() for path in found}
+    missing = [path for path in found if names[path] not in people]
+    print(f"{len(found):,} pictures, {len(found) - len(missing):,} have keypoints", flush=True)
+    made: list[Made] = []
+    for some in photographs.in_batches(partial(make, landmarks, threshold), missing, batch):
+        people |= {names[each.picture]: each.keypoints for each in some if not each.problem}
+        made += some
+        _save(part, people)
+    if part.is_file():
+        part.replace(file)
+    return people, made
+
+
+def sheet(root: Path, found: Sequence[Path], people: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Pictures spread evenly over all, each beside its skeleton."""
+    names = {path: path.relative_to(root).as_posix() for path in found}
+    picked = photographs.spread([path for path in found if names[path] in people], SHOWN)
+    sizes = [photographs.read(path).shape[:2] for path in picked]
+    pixels = np.stack([photographs.read(path, LARGE) for path in picked])
+    shares = [
+        to_shares(people[names[path]], size) for path, size in zip(picked, sizes, strict=True)
+    ]
+    bones = np.asarray(to_uint8(draw(jnp.asarray(to_pixels(np.stack(shares), LARGE)), LARGE)))
+    over = np.where(bones.any(-1, keepdims=True), bones, pixels // 2)
+    rows = photographs.side_by_side([*np.stack([pixels, over], axis=1)], across=4)
+    return figures.grid(rows, col_labels=["picture", "pose"] * 4)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; 0, or 1 if something went wrong."""
+    parser = photographs.parser("python -m jaxreid.stages.keypoints", __doc__)
+    parser.add_argument("--keypoints", type=Path, help=f"file to write; default ROOT/{FILE}")
+    sure = f"probability from which a joint is visible, {THRESHOLD} if not given"
+    parser.add_argument("--threshold", type=float, default=THRESHOLD, help=sure)
+    flags = parser.parse_args(argv)
+    file = flags.keypoints or flags.root / FILE
+    shown = file.with_name(f"{file.stem}_sheet.png")
+    try:
+        _require(file, flags.threshold)
+        landmarks = person.landmarker(flags.network)
+        found = photographs.pictures(flags.root, {shown}, flags.layout)
+        options = {"threshold": flags.threshold, "batch": flags.batch}
+        people, made = write(flags.root, found, file, landmarks, **options)
+        bad = [f"{each.picture} ({each.problem})" for each in made if each.problem]
+        if people:
+            figures.write_png(shown, sheet(flags.root, found, people))
+            print(f"look at {shown}")
+    except (OSError, ValueError, ModuleNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for line in _doubts(made):
+        print(line)
+    if bad:
+        lines = [f"error: {len(bad):,} pictures have no keypoints:", *bad]
+        print("\n".join(lines), file=sys.stderr)
+    return int(bool(bad))
+
+
+def _require(file: Path, threshold: float) -> None:
+    if file.suffix != ".npz":
+        raise ValueError(f"--keypoints is {file}: the format written is NAME.npz")
+    if not 0 < threshold <= 1:
+        raise ValueError(f"--threshold is {threshold}: a probability above 0, at most 1")
+
+
+def _save(path: Path, people: Mapping[str, np.ndarray]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = path.with_suffix(".tmp")
+    keypoint_files.write(whole, list(people), np.array([*people.values()]).reshape(-1, 18, 3))
+    whole.replace(path)
+
+
+def _doubts(made: Iterable[Made]) -> list[str]:
+    """A line about pictures without anybody, and one about people without a torso."""
+    done = [each for each in made if not each.problem]
+    nobody = [each for each in done if not each.keypoints[:, 2].any()]
+    some = [each for each in done if each.keypoints[:, 2].any() and not has_torso(each.keypoints)]
+    odd = {"show nobody": nobody, "show no torso, so that canonical poses pass them over": some}
+    return [
+        f"{len(those):,} pictures {what}: {shortened([str(each.picture) for each in those])}"
+        for what, those in odd.items()
+        if those
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
