@@ -8,8 +8,9 @@ It needs the extra ``masks`` and a network (``jaxreid/nets/person.py``); both ar
 missing.
 
 The network knows 33 landmarks, which become the 18 joints of COCO/OpenPose: the neck is the middle
-of the shoulders. A joint counts as visible where the network is sure enough of it; a picture on
-which it finds nobody keeps its place in the file without any.
+of the shoulders. A joint counts as visible where the network is sure enough of it, but for the face
+of people whose backs are seen: the network is always sure of that. A picture on which it finds
+nobody keeps its place in the file without any joint.
 """
 
 import sys
@@ -32,10 +33,12 @@ from jaxreid.stages import photographs
 from jaxreid.stages.poses import has_torso
 
 # MediaPipe's landmarks in the order of COCO/OpenPose-18; the neck is not among them.
-RIGHT_SHOULDER, LEFT_SHOULDER, NECK = 12, 11, 1
+SHOULDERS, HIPS = (12, 11), (24, 23)  # right before left
+NECK, FACE = 1, (0, 14, 15)  # nose and eyes
 OF_33 = np.array([0, 0, 12, 14, 16, 11, 13, 15, 24, 26, 28, 23, 25, 27, 5, 2, 8, 7])
 THRESHOLD = 0.5  # of the probability that a joint is visible
 SOMEBODY = 0.5  # of the score of the person
+BEHIND = 0.25  # right shoulder and hip are that far to the right of left ones, in torso lengths
 SHOWN = 24  # pictures on the sheet
 LARGE = (256, 128)  # how large
 
@@ -53,14 +56,16 @@ def joints(pose: person.Pose, size: tuple[int, int], threshold: float) -> np.nda
 
     Returns:
         float32 ``[18, 3]``: x and y in pixels, then the probability that the joint is visible; all
-        zeros where that is below ``threshold``, and where the joint lies outside of the picture.
-        The neck is as sure as the less sure shoulder. Nothing is visible where nobody is found.
+        zeros where that is below ``threshold``, where the joint lies outside of the picture, and
+        for nose and eyes of people seen from behind. The neck is as sure as the less sure shoulder.
+        Nothing is visible where nobody is found.
     """
     found = pose.landmarks[OF_33]
-    shoulders = pose.landmarks[[RIGHT_SHOULDER, LEFT_SHOULDER]]
+    shoulders = pose.landmarks[list(SHOULDERS)]
     found[NECK] = [*shoulders[:, :2].mean(0), shoulders[:, 2].min()]
     inside = np.all((found[:, :2] >= -0.5) & (found[:, :2] < np.array(size[::-1]) - 0.5), axis=1)
     shown = inside & (found[:, 2] >= threshold) & (pose.score >= SOMEBODY)
+    shown[list(FACE)] &= not _from_behind(pose.landmarks[:, :2])
     return found * shown[:, None]
 
 
@@ -110,11 +115,8 @@ def sheet(root: Path, found: Sequence[Path], people: Mapping[str, np.ndarray]) -
     """Pictures spread evenly over all, each beside its skeleton."""
     names = {path: path.relative_to(root).as_posix() for path in found}
     picked = photographs.spread([path for path in found if names[path] in people], SHOWN)
-    sizes = [photographs.read(path).shape[:2] for path in picked]
     pixels = np.stack([photographs.read(path, LARGE) for path in picked])
-    shares = [
-        to_shares(people[names[path]], size) for path, size in zip(picked, sizes, strict=True)
-    ]
+    shares = [to_shares(people[names[path]], photographs.size(path)) for path in picked]
     bones = np.asarray(to_uint8(draw(jnp.asarray(to_pixels(np.stack(shares), LARGE)), LARGE)))
     over = np.where(bones.any(-1, keepdims=True), bones, pixels // 2)
     rows = photographs.side_by_side([*np.stack([pixels, over], axis=1)], across=4)
@@ -163,6 +165,16 @@ def _save(path: Path, people: Mapping[str, np.ndarray]) -> None:
     whole = path.with_suffix(".tmp")
     keypoint_files.write(whole, list(people), np.array([*people.values()]).reshape(-1, 18, 3))
     whole.replace(path)
+
+
+def _from_behind(places: np.ndarray) -> bool:
+    """Whether the torso of landmarks ``[33, 2]`` shows its back: its right side lies to the right.
+
+    Of the world's people whose nose is hidden two in three do, of the others one in twenty.
+    """
+    right, left = (places[list(side)] for side in zip(SHOULDERS, HIPS, strict=True))
+    length = np.linalg.norm(((right + left) / 2)[0] - ((right + left) / 2)[1])
+    return bool((right - left)[:, 0].mean() > BEHIND * length)
 
 
 def _doubts(made: Iterable[Made]) -> list[str]:

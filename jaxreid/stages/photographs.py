@@ -62,6 +62,12 @@ def read(picture: Path, size: tuple[int, int] | None = None) -> np.ndarray:
         return np.asarray(pixels.resize(size[::-1]) if size else pixels)
 
 
+def size(picture: Path) -> tuple[int, int]:
+    """(height, width); its pixels are not decoded."""
+    with Image.open(picture) as image:
+        return image.height, image.width
+
+
 def spread(found: Sequence[Path], count: int) -> list[Path]:
     """``count`` of the pictures, or all if they are fewer, spread evenly."""
     picked = np.linspace(0, len(found) - 1, min(count, len(found))).astype(int)

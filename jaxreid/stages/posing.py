@@ -47,7 +47,7 @@ def posed(
     settings: Settings, save_norm: str, params, images: jax.Array, keypoints: jax.Array
 ) -> jax.Array:
     """Images, uint8 ``[n, H, W, 3]``, in one pose, ``[18, 3]`` in pixels, or each in its own."""
-    pose = settings.show(keypoints, images.shape[1:3])
+    pose = settings.show(keypoints, (images.shape[1], images.shape[2]))
     pose = jnp.broadcast_to(pose, (len(images), *pose.shape[-3:]))
     net = networks(settings)["G"]
     made: Any = net.apply({"params": params}, augment.to_float(images), pose)

@@ -53,6 +53,15 @@ def test_what_is_unsure_or_outside_or_nobodys_is_not_visible():
     assert not keypoints.joints(pose(score=0.4), (40, 30), 0.5).any()
 
 
+def test_people_seen_from_behind_show_no_face():
+    torso = {"right_shoulder": (6, 8), "left_shoulder": (4, 8), "right_hip": (6, 12)}
+    for left, behind in ((5.5, True), (6.5, False)):  # on average 1.25 and 0.75 of 4 pixels
+        places = torso | {"left_hip": (left, 12)}
+        found = keypoints.joints(pose(**{k: (*v, 0.9) for k, v in places.items()}), (40, 30), 0.5)
+        hidden = {data.poses.JOINTS[joint] for joint in np.flatnonzero(found[:, 2] == 0)}
+        assert hidden == ({"nose", "right eye", "left eye"} if behind else set())
+
+
 def by_hand(picture):
     """A landmarker by hand: a bright picture shows nobody, a grey one no hips."""
     shade, (height, width) = picture.mean(), picture.shape[:2]
