@@ -59,7 +59,7 @@ def read(picture: Path, size: tuple[int, int] | None = None) -> np.ndarray:
     """Its pixels, uint8 ``[H, W, 3]``; at another ``size`` (height, width) if one is given."""
     with Image.open(picture) as image:
         pixels = image.convert("RGB")
-        return np.asarray(pixels.resize(size[::-1]) if size else pixels)
+        return np.asarray(pixels.resize((size[1], size[0])) if size else pixels)
 
 
 def size(picture: Path) -> tuple[int, int]:
