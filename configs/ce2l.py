@@ -37,6 +37,7 @@ from ml_collections import ConfigDict
 
 from configs import common
 
+FEATURES = ("lomo", "lomo_xqda", "hog")  # made by hand; others are in stages/handcrafted.py
 RIVALS = ("one_stream", "two_stream", "zero_padding")  # or asymmetric_fc
 
 SWEEPS: dict[str, dict[str, dict[str, Any]]] = {
@@ -70,6 +71,7 @@ def get_config(scale: str = "demo") -> ConfigDict:
             "rivals": rivals(scale),
             "ce2l": {
                 "rivals": RIVALS[-1:] if scale == "tiny" else RIVALS,
+                "features": FEATURES[-1:] if scale == "tiny" else FEATURES,
                 "jitter": 0.2,
                 "multi_shot": scale == "paper",
                 "permutations": "",

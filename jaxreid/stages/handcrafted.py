@@ -1,18 +1,18 @@
-"""Arms without training by gradients: hand-crafted features, metrics learned upon any features."""
+"""Vectors that no gradient trains: hand-crafted features, metrics learned upon any features."""
 
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxreid.data import Split
-from jaxreid.evaluation import Embedded, Protocol, evaluate
-from jaxreid.features import hcml, hog, lomo, project, xqda
-from jaxreid.stages.arms import Arm
+from jaxreid.features import Projections, hcml, hog, lomo, project, xqda
+from jaxreid.stages.scoring import Features
 from jaxreid.stages.sets import Sets
 from jaxreid.training import run_once
+from jaxreid.training.workdir import fingerprint
 
 BATCH = 64
 
@@ -25,114 +25,78 @@ class Kind(NamedTuple):
 
 
 KINDS = {"hog": Kind((128, 64), hog), "lomo": Kind((128, 48), lomo)}
+METRICS = {"": None, "xqda": xqda.DEFAULTS, "hcml": hcml.DEFAULTS}
+NAMES = tuple("_".join(filter(None, (kind, metric))) for kind in KINDS for metric in METRICS)
 
 
-class Found(NamedTuple):
-    """Features ``[n, d]`` of all splits.
-
-    Attributes:
-        directory: below which a metric learned upon them goes.
-        train: of training images; empty where nothing is learned.
-        query: of query images.
-        gallery: of gallery images.
-        made_by: fingerprint of all that made them.
-    """
-
-    directory: Path
-    train: np.ndarray
-    query: np.ndarray
-    gallery: np.ndarray
-    made_by: str
+def require(name: str, chosen: Sequence[str]) -> None:
+    """Raises ValueError unless all of ``chosen``, which the config calls ``name``, are known."""
+    unknown = [each for each in chosen if each not in NAMES]
+    if unknown:
+        raise ValueError(f"{name} has {unknown[0]!r}; choose among {', '.join(NAMES)}")
 
 
-def embed(directory: Path, data: Sets, kind: str, *, train: bool = False) -> Found:
-    """Hand-crafted features of query and gallery, made once.
+def arm(workdir: Path, data: Sets, name: str) -> Features:
+    """Vectors by their name, one of ``NAMES``: features, and what is learned upon them."""
+    kind, _, metric = name.partition("_")
+    found, settings = features(workdir, kind), METRICS[metric]
+    return learned(workdir, data, name, found, settings) if settings else found
+
+
+def features(workdir: Path, kind: str) -> Features:
+    """Hand-crafted features: nothing is learned.
 
     Args:
-        directory: for the features.
-        data: whose pictures are read again, at the size that ``kind`` asks for.
-        kind: a key of ``KINDS``.
-        train: of training images, too: a metric is to be learned.
-
-    Raises:
-        ValueError: there is no such kind.
+        workdir: of the whole run; what is made of them goes to ``features_<kind>``.
+        kind: a key of ``KINDS``. Pictures are read again, at the size that it asks for.
     """
-    if kind not in KINDS:
-        raise ValueError(f"There are no features {kind!r}; choose one of {', '.join(KINDS)}.")
-    names = ("train",) * train + ("query", "gallery")
+    size, make = KINDS[kind]
 
-    def make() -> None:
-        for name in names:
-            _write(directory / f"{name}.npy", getattr(data, name), KINDS[kind])
+    def embed(split: Split) -> np.ndarray:
+        seen, rows = split.resized(size), np.arange(len(split))
+        parts = np.array_split(rows, range(BATCH, len(rows), BATCH))
+        return np.concatenate([make(seen.images(some)).astype(np.float32) for some in parts])
 
-    determined_by = {"features": kind, "data": data.made_by, "train": train}
-    made_by = run_once(directory, determined_by, make)
-    read = {name: np.load(directory / f"{name}.npy", mmap_mode="r") for name in names}
-    return Found(directory, **{"train": read["query"][:0]} | read, made_by=made_by)
+    return Features(kind, workdir / f"features_{kind}", embed, fingerprint({"features": kind}))
 
 
 def learned(
-    directory: Path, data: Sets, found: Found, settings: xqda.Settings | hcml.Settings
-) -> Found:
-    """Features in a space learned from those of training images, once.
+    workdir: Path, data: Sets, name: str, base: Features, settings: xqda.Settings | hcml.Settings
+) -> Features:
+    """Features in a space learned from those of the training images, once.
 
     Features, hand-crafted or a network's, are brought to unit length first.
 
     Args:
-        directory: for the projected features.
-        data: says whom images show, and in which modality.
-        found: features of all three splits.
+        workdir: of the whole run; the metric goes to ``features_<name>``.
+        data: training images, of two modalities.
+        name: of the arm.
+        base: the features.
         settings: of the method; their class names it.
 
     Raises:
-        ValueError: images that do not tell their modality, or features that teach nothing; see
-            ``features.xqda.learn`` and ``features.hcml.learn``.
+        ValueError: features that teach nothing; see ``features.xqda.learn`` and
+            ``features.hcml.learn``.
     """
     method = {xqda.Settings: xqda, hcml.Settings: hcml}[type(settings)]
-    infrared = data.train.modalities == 1
+    directory = workdir / f"features_{name}"
+    file = directory / "projections.npz"
 
-    def make() -> None:
-        x, people = _unit(found.train), data.train.pids
-        projections = method.learn(
-            x[~infrared], people[~infrared], x[infrared], people[infrared], settings
-        )
-        for name in ("query", "gallery"):
-            modalities = getattr(data, name).modalities
-            projected = project(projections, _unit(getattr(found, name)), modalities)
-            np.save(directory / f"{name}.npy", projected.astype(np.float32))
+    def learn() -> None:
+        x, people, infrared = _unit(base.embed(data.train)), data.train.pids, data.train.modalities
+        sides = [(x[infrared == m], people[infrared == m]) for m in (0, 1)]
+        found = method.learn(*sides[0], *sides[1], settings)
+        np.savez(file, **found._asdict())
 
-    name = method.__name__.rpartition(".")[2]
-    determined_by = {"metric": name, name: asdict(settings), "features": found.made_by}
-    made_by = run_once(directory, determined_by | {"data": data.made_by}, make)
-    query, gallery = (np.load(directory / f"{name}.npy") for name in ("query", "gallery"))
-    return Found(directory, query[:0], query, gallery, made_by)
+    metric = method.__name__.rpartition(".")[2]
+    determined_by = {"metric": metric, metric: asdict(settings), "features": base.made_by}
+    made_by = run_once(directory, determined_by | {"data": data.made_by}, learn)
 
+    def embed(split: Split) -> np.ndarray:
+        projections = Projections(**np.load(file))
+        return project(projections, _unit(base.embed(split)), split.modalities).astype(np.float32)
 
-def score(name: str, data: Sets, found: Found, protocol: Protocol) -> Arm:
-    """Scores features by their Euclidean distance, an arm called ``name``.
-
-    For the other direction exchange query and gallery of both: ``data._replace(query=data.gallery,
-    gallery=data.query)``, and ``found`` likewise.
-    """
-    query, gallery = (
-        Embedded(features, split.pids, split.cameras)
-        for features, split in ((found.query, data.query), (found.gallery, data.gallery))
-    )
-    scores = evaluate(query, gallery, replace(protocol, normalize=False))
-    return Arm(name, found.directory, scores, query, gallery)
-
-
-def _write(path: Path, split: Split, kind: Kind) -> None:
-    """Features of a split as a file, a batch at a time: they need not fit in memory."""
-    split = split.resized(kind.size)
-    parts = np.array_split(np.arange(len(split)), range(BATCH, len(split), BATCH))
-    first = kind.features(split.images(parts[0]))
-    shape = (len(split), first.shape[1])
-    file = np.lib.format.open_memmap(path, "w+", np.float32, shape)
-    file[parts[0]] = first
-    for rows in parts[1:]:
-        file[rows] = kind.features(split.images(rows))
-    file.flush()
+    return Features(name, directory, embed, made_by, data.train)
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

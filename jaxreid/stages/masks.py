@@ -122,7 +122,8 @@ def _sheet_of(masks: Path) -> Path:
 def _beside(picture: Path, mask: Path, size: tuple[int, int] = (128, 64)) -> np.ndarray:
     pixels = photographs.read(picture, size)
     with Image.open(mask) as shape:
-        share = np.asarray(shape.convert("L").resize((size[1], size[0])), np.float32)[..., None] / 255
+        values = np.asarray(shape.convert("L").resize((size[1], size[0])), np.float32)
+    share = values[..., None] / 255
     around = np.array([255, 0, 255], np.float32)
     return np.stack([pixels, np.uint8(share * pixels + (1 - share) * around)])
 

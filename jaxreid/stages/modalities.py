@@ -122,6 +122,15 @@ def tests(data: Sets, permutations: str, multi_shot: bool) -> Tests:
     return Tests(SYSU_ALL, views, order, note)
 
 
+def plain(how: Tests) -> Tests:
+    """The same tests of vectors as they are, by Euclidean distance."""
+    views = {
+        name: view._replace(protocol=replace(view.protocol, normalize=False))
+        for name, view in how.views.items()
+    }
+    return how._replace(protocol=replace(how.protocol, normalize=False), views=views)
+
+
 def score(features: Features, data: Sets, how: Tests, kept: Sequence[Features] = ()) -> list[Arm]:
     """An arm by the main test and by every further one; ``kept`` ones by the main test alone.
 

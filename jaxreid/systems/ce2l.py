@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxreid import losses
-from jaxreid.stages import cycle, generate, modal, modalities, publish, sets
+from jaxreid.stages import cycle, generate, handcrafted, modal, modalities, publish, sets
 from jaxreid.stages.modal_turn import Side, Terms
 from jaxreid.training import Every
 
@@ -111,7 +111,7 @@ def mean(values: jax.Array, where: jax.Array) -> jax.Array:
 
 
 def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
-    """Baseline (BDTR) and jitter, rivals, converter, converted set, CE2L, report.
+    """Baseline (BDTR) and jitter, rivals, converter, converted set, CE2L, features, report.
 
     The arm ``grey`` has the loss and the batches of ``ce2l``, with visible images without colour in
     the place of converted ones.
@@ -123,6 +123,7 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     rivals = {
         name: modal.Settings(**config["rivals"] | {"net": name}) for name in options["rivals"]
     }
+    handcrafted.require("ce2l.features", options["features"])
     data = sets.prepare(workdir, sets.Settings(**config["data"]))
     modalities.require(data)
     how = modalities.tests(data, options["permutations"], options["multi_shot"])
@@ -150,5 +151,8 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
         train(name, net, ce2l_loss, terms, generated=images) for name, images in made.items()
     ]
     found = [arm for last, *kept in trained for arm in modalities.score(last, data, how, kept)]
+    for name in options["features"]:
+        vectors = handcrafted.arm(workdir, data, name)
+        found += modalities.score(vectors, data, modalities.plain(how))
     notes = {"galleries": how.note} if how.note else None
     return publish.publish(workdir, config, data, found, made["ce2l"], notes=notes)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxreid.evaluation import MARKET, REGDB
+from jaxreid.evaluation import REGDB
 from jaxreid.features import hcml, hog, lomo, project, xqda
-from jaxreid.stages import handcrafted, sets
+from jaxreid.stages import handcrafted, modalities, scoring, sets
 from jaxreid.training import WorkdirError
 
 PEOPLE = range(1, 9)
@@ -44,64 +44,53 @@ def data(tmp_path_factory):
 )
 def test_features_are_those_of_the_original_files(kind, make, size, data, tmp_path, monkeypatch):
     monkeypatch.setattr(handcrafted, "BATCH", 2)  # several batches, the last one smaller
-    found = handcrafted.embed(tmp_path / kind, data, kind)
-    for name in ("query", "gallery"):
-        split = getattr(data, name)
-        images = split.resized(size).images(np.arange(len(split)))
-        np.testing.assert_array_equal(getattr(found, name), make(images))
-    assert not len(found.train)
-
-    def fails(*_):
-        raise AssertionError("made twice")
-
-    monkeypatch.setattr(handcrafted, "_write", fails)
-    again = handcrafted.embed(tmp_path / kind, data, kind)
-    np.testing.assert_array_equal(again.gallery, found.gallery)
-    assert again.made_by == found.made_by
-    with pytest.raises(WorkdirError, match="data"):
-        handcrafted.embed(tmp_path / kind, data._replace(made_by="others"), kind)
+    found = handcrafted.features(tmp_path, kind)
+    images = data.query.resized(size).images(np.arange(len(data.query)))
+    np.testing.assert_allclose(found.embed(data.query), make(images), atol=1e-6)
+    assert found.learned is None
 
 
 def test_any_protocol_ranks_them_by_the_plain_distance_both_ways(data, tmp_path):
-    found = handcrafted.embed(tmp_path / "hog", data, "hog")
-    arm = handcrafted.score("hog", data, found, REGDB)
-    assert arm.name == "hog" and arm.scores.cmc[0] == 1.0  # stripes have the same edges in both
-    assert not arm.scores.protocol.normalize and arm.scores.protocol.mask == REGDB.mask
-    scaled = found._replace(gallery=np.array(found.gallery) * [[1], [100], [1]])
-    assert handcrafted.score("hog", data, scaled, REGDB).scores.cmc[0] < 1
-    turned = data._replace(query=data.gallery, gallery=data.query)
-    back = found._replace(query=found.gallery, gallery=found.query)
-    assert handcrafted.score("hog", turned, back, REGDB).query.cameras[0] == data.gallery.cameras[0]
-    market = handcrafted.score("hog", data, found, MARKET)
-    assert market.scores.cmc[0] == 1.0
+    how = modalities.plain(modalities.tests(data, "", multi_shot=False))
+    arms = modalities.score(handcrafted.features(tmp_path, "hog"), data, how)
+    assert [arm.name for arm in arms] == ["hog", "hog_thermal_query"]
+    assert all(arm.scores.cmc[0] == 1.0 for arm in arms)  # stripes have the same edges in both
+    assert not any(arm.scores.protocol.normalize for arm in arms)
+    assert arms[0].scores.protocol.mask == REGDB.mask
+    assert arms[1].query.cameras[0] == data.gallery.cameras[0]
 
 
 @pytest.mark.parametrize("settings", [xqda.Settings(), hcml.Settings(rounds=3)])
 def test_a_metric_is_learned_from_training_images_once(settings, data, tmp_path, monkeypatch):
-    found = handcrafted.embed(tmp_path / "hog", data, "hog", train=True)
-    learned = handcrafted.learned(tmp_path / "metric", data, found, settings)
+    base = handcrafted.features(tmp_path, "hog")
+    learned = handcrafted.learned(tmp_path, data, "metric", base, settings)
     module = {xqda.Settings: xqda, hcml.Settings: hcml}[type(settings)]
-    side = data.train.modalities
-    assert sorted(side) == [0] * 5 + [1] * 5
+    side, pids = data.train.modalities, data.train.pids
+    assert sorted(side) == [0] * 5 + [1] * 5 and learned.learned is data.train
 
     def unit(x):
         x = np.asarray(x, np.float64)
         return x / np.linalg.norm(x, axis=1, keepdims=True)
 
-    x, pids = unit(found.train), data.train.pids
+    x = unit(base.embed(data.train))
     expected = module.learn(x[side == 0], pids[side == 0], x[side == 1], pids[side == 1], settings)
-    for name in ("query", "gallery"):
-        rows = project(expected, unit(getattr(found, name)), getattr(data, name).modalities)
-        np.testing.assert_allclose(getattr(learned, name), rows, atol=1e-5 * np.abs(rows).max())
-    assert handcrafted.score("metric", data, learned, REGDB).scores.cmc[0] == 1.0
+    for split in (data.query, data.gallery):
+        rows = project(expected, unit(base.embed(split)), split.modalities)
+        np.testing.assert_allclose(learned.embed(split), rows, atol=1e-5 * np.abs(rows).max())
+    assert scoring.score(learned, data, protocol=REGDB).scores.cmc[0] == 1.0
     monkeypatch.setattr(module, "learn", None)  # a second call reads what the first one wrote
-    again = handcrafted.learned(tmp_path / "metric", data, found, settings)
-    np.testing.assert_array_equal(again.query, learned.query)
+    again = handcrafted.learned(tmp_path, data, "metric", base, settings)
+    np.testing.assert_array_equal(again.embed(data.query), learned.embed(data.query))
     other = xqda.Settings(ridge=0.5) if module is xqda else hcml.Settings(rounds=4)
     with pytest.raises(WorkdirError, match=module.__name__.rpartition(".")[2]):
-        handcrafted.learned(tmp_path / "metric", data, found, other)
+        handcrafted.learned(tmp_path, data, "metric", base, other)
 
 
-def test_unknown_features_are_refused_by_name(data, tmp_path):
-    with pytest.raises(ValueError, match="no features 'mlbp'; choose one of hog, lomo"):
-        handcrafted.embed(tmp_path, data, "mlbp")
+def test_arms_have_names(data, tmp_path):
+    found = handcrafted.arm(tmp_path, data, "hog_xqda")
+    base = handcrafted.features(tmp_path, "hog")
+    expected = handcrafted.learned(tmp_path, data, "hog_xqda", base, xqda.Settings())
+    assert (found.name, found.made_by) == ("hog_xqda", expected.made_by)
+    assert handcrafted.arm(tmp_path, data, "hog").made_by == base.made_by
+    with pytest.raises(ValueError, match="^ce2l.features has 'mlbp'; choose among hog, hog_xqda"):
+        handcrafted.require("ce2l.features", ("hog", "mlbp"))

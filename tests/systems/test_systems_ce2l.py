@@ -176,7 +176,7 @@ OWN = ("baseline", "jitter", "grey", "ce2l", "oracle")
 def test_it_goes_from_images_to_report(finished):
     results = json.loads((finished / "results.json").read_text())
     views = ("", "_thermal_query")
-    arms = {f"{arm}{view}" for arm in (*OWN, "zero_padding") for view in views}
+    arms = {f"{arm}{view}" for arm in (*OWN, "zero_padding", "hog") for view in views}
     assert results["arms"].keys() == arms | {f"{arm}_step_2" for arm in OWN}
     for arm in results["arms"].values():
         assert arm["queries"] == 10 and arm["gallery_size"] == 10 and 0 <= arm["mAP"] <= 1
@@ -192,7 +192,11 @@ def test_it_goes_from_images_to_report(finished):
 
 
 def test_sysu_has_protocols_of_its_own(tmp_path):
-    options = ["--config.data.world.layout=sysu_mm01", "--config.ce2l.rivals=()"]
+    options = [
+        "--config.data.world.layout=sysu_mm01",
+        "--config.ce2l.rivals=()",
+        "--config.ce2l.features=()",
+    ]
     options += ["--config.modal.kept=0", "--config.modal.form=pool"]
     order = tmp_path / "world/pictures/exp/rand_perm_cam.mat"
     done = tiny.launch("ce2l", tmp_path, *options)
@@ -218,6 +222,7 @@ def test_sysu_has_protocols_of_its_own(tmp_path):
         ({"losses.positives": "some"}, "losses.positives is 'some'"),
         ({"gan.batch": 40}, "gan.batch is 40, but there are images"),
         ({"ce2l.permutations": "x.mat"}, "ce2l.permutations is x.mat, but regdb_1"),
+        ({"ce2l.features": ("sift",)}, "ce2l.features has 'sift'; choose among hog"),
         ({"ce2l.rivals": ("hcml",)}, "modal.net is 'hcml'"),
     ],
 )
