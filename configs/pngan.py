@@ -73,9 +73,9 @@ def posing(scale: str) -> ConfigDict:
         }
     )
     if scale == "demo":
-        block.update({"width": 16, "blocks": 3, "judge_width": 16, "patch_layers": 1})
-        block.update({"batch": 8, "rate": 1e-3, "pairs_per_epoch": 4000})
-        block.update({"epochs": 6, "decay_epochs": 6})
+        block.update({"width": 16, "blocks": 4, "halvings": 1, "judge_width": 16})
+        block.update({"patch_layers": 1, "batch": 8, "rate": 1e-3, "pairs_per_epoch": 4000})
+        block.update({"l1_weight": 50.0, "epochs": 4, "decay_epochs": 4})
     if scale == "tiny":
         block.update({"width": 4, "blocks": 1, "halvings": 1, "judge_width": 4, "patch_layers": 1})
         block.update({"batch": 4, "pairs_per_epoch": 8, "epochs": 1, "decay_epochs": 1})

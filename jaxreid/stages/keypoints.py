@@ -75,7 +75,8 @@ def make(landmarks: person.Landmarker, threshold: float, picture: Path) -> Made:
         pixels = photographs.read(picture)
     except OSError as error:
         return Made(picture, problem=str(error))
-    return Made(picture, joints(landmarks(pixels), pixels.shape[:2], threshold))
+    height, width = pixels.shape[:2]
+    return Made(picture, joints(landmarks(pixels), (height, width), threshold))
 
 
 def write(
