@@ -83,8 +83,9 @@ def how_to_make(path: Path | str = "FILE") -> str:
     """One sentence for error messages."""
     return (
         f"Write keypoints to {path} under the pictures' names, as {FORMATS}: run OpenPose or "
-        "AlphaPose on the folders of the set; 'python -m jaxreid.data world DIR --keypoints' "
-        f"writes the synthetic world with its own, DIR/{FILE}."
+        "AlphaPose on the folders of the set, or 'python -m jaxreid.stages.keypoints ROOT' for a "
+        f"small network's, ROOT/{FILE}; 'python -m jaxreid.data world DIR --keypoints' writes the "
+        f"synthetic world with its own, DIR/{FILE}."
     )
 
 

@@ -136,13 +136,12 @@ def test_poses_may_be_shown_as_heat_maps(batch):
     found = posing.posed(settings, "affine", params, images, pose)
     maps = poses.heat_maps(pose, SIZE)
     made = networks(settings)["G"].apply({"params": params}, augment.to_float(images), maps)
-    np.testing.assert_array_equal(found, augment.to_uint8(made))
+    np.testing.assert_allclose(found, augment.to_uint8(made), atol=1)
     one = posing.posed(settings, "affine", params, images, pose[2])
-    np.testing.assert_array_equal(one[2], found[2])
-    others = jax.tree.map(jnp.shape, params) != jax.tree.map(
-        jnp.shape, posing._fresh(SETTINGS, SIZE, jax.random.key(0))["G"]["params"]
-    )
-    assert others and (found[0] != one[0]).any()
+    np.testing.assert_allclose(one[2], found[2], atol=1)
+    assert (found[0] != one[0]).any()
+    with pytest.raises(ValueError, match="posing.pose_input is 'photo'; choose one of .*heat_maps"):
+        replace(SETTINGS, pose_input="photo")
 
 
 def test_images_become_bytes_by_one_map_or_each_by_its_own():
@@ -188,7 +187,6 @@ def test_it_goes_from_images_to_report(finished):
         ("pngan.fusion=sum", "pngan.fusion is 'sum'"),
         ("pngan.save_norm=none", "pngan.save_norm is 'none'"),
         ("posing.real=fake", "posing.real is 'fake'"),
-        ("posing.pose_input=photo", "posing.pose_input is 'photo'"),
         ("reid.generated_batch=12", "reid.generated_batch is 12, reid.batch 8"),
         ("posing.batch=4000", "posing.pairs_per_epoch is 8"),
         ("data.keypoints=", "training pictures have no keypoints"),
