@@ -15,7 +15,7 @@ help:
 	@echo "make test-slow  the tests that take minutes, too"
 	@echo "make lint       ruff and pyright"
 	@echo "make docs       the reference pages, in build/site"
-	@echo "make proofs     runs the tests of losses, networks and evaluation and writes docs/proofs.md"
+	@echo "make proofs     runs the tests of losses, networks, evaluation and features and writes docs/proofs.md"
 	@echo "make bench      timings: ranking, renderer, networks"
 	@echo "make evidence   SYSTEM=camstyle over SEEDS=5 seeds, stored in evidence/"
 	@echo "make evidence-table  writes EVIDENCE.md from what is stored; runs nothing"
@@ -40,7 +40,7 @@ docs: .venv/dev
 	@echo "open build/site/index.html"
 
 proofs: .venv/dev
-	$(BIN)/python -m pytest -n 2 -q tests/losses tests/nets tests/evaluation --write-proofs=docs/proofs.md
+	$(BIN)/python -m pytest -n 2 -q tests/losses tests/nets tests/evaluation tests/features --write-proofs=docs/proofs.md
 
 bench: .venv/ready
 	$(BIN)/python -m benchmarks.world

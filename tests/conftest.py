@@ -39,6 +39,16 @@ def pytest_addoption(parser):
     parser.addoption("--write-proofs", type=Path, help="write the table of proofs to this file")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled():
+    """Lets go of compiled programs: each is mapped into memory, and Linux allows 65,530 mappings.
+
+    All tests together would need more, and then fail to compile wherever they have got to.
+    """
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def proof(record_property):
     """Asserts `error <= tolerance` and adds a row to the table of proofs."""
