@@ -114,6 +114,7 @@ def modal(scale: str) -> ConfigDict:
             "pretrained": "",
             "size": (227, 227),
             "crop_mode": "free",
+            "flip": False,
             "jitter": 0.0,
             "batch": 64,
             "form": "paired",

@@ -62,8 +62,7 @@ class Stream(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         """Maps [B,H,W,3] in [-1,1] to [B,hidden]."""
-        stacks = {"alexnet": self._alexnet, "small": self._small}
-        x = stacks[self.stack](images)
+        x = self._alexnet(images) if self.stack == "alexnet" else self._small(images, train)
         x = x.reshape(len(x), -1)
         fc6 = nn.Dense(
             self.hidden, kernel_init=kaiming_fan_out().kernel, dtype=self.dtype, name="fc6"
@@ -107,10 +106,11 @@ class Stream(nn.Module):
         x = self._conv(x, "conv4", self.width * 4, 3, padding=1, groups=2)
         return _pool(self._conv(x, "conv5", two_thirds, 3, padding=1, groups=2))
 
-    def _small(self, images: jax.Array) -> jax.Array:
-        x = imagenet_normalise(images)
+    def _small(self, images: jax.Array, train: bool) -> jax.Array:
+        x, normed = imagenet_normalise(images), {"small": False, "normed": True}[self.stack]
         for i, factor in enumerate((1, 2, 4, 4), start=1):
             x = self._conv(x, f"conv{i}", factor * self.width, 3, stride=2, padding=1)
+            x = batch_norm(train, f"bn{i}", self.dtype)(x) if normed else x
         return x
 
     def _conv(self, x: jax.Array, name: str, features: int, size: int, **options) -> jax.Array:
@@ -130,7 +130,8 @@ class TwoStream(nn.Module):
 
     Attributes:
         classes: identities K.
-        stack: 'alexnet' (227x227 images) or 'small' (four 3x3 convolutions of stride 2).
+        stack: 'alexnet' (227x227 images), 'small' (four 3x3 convolutions of stride 2) or 'normed'
+            (the same with a batch norm after each, which training from scratch needs).
         width: channels of the first convolution: 96, or 16 for the small stack.
         hidden: units of fc6 (4096).
         embedding: units of fc7 (1024).

@@ -17,7 +17,7 @@ from jaxreid.nets.pooling import unit
 from jaxreid.nets.resnet import STAGES
 from jaxreid.training import Aux, Phase, alternate
 
-TWO_STREAM = ("alexnet", "small")  # stacks of alexnet.TwoStream
+TWO_STREAM = ("alexnet", "small", "normed")  # stacks of alexnet.TwoStream
 NETS = (*TWO_STREAM, "resnet", *streams.VARIANTS)
 FORMS = ("paired", "pool", "ratio")
 
@@ -48,11 +48,12 @@ class Settings:
     """One network for two modalities and its training.
 
     Attributes:
-        net: ``alexnet`` (two streams joined after fc6, 227x227), ``small`` (the same at demo size),
-            ``resnet`` (a stem per modality), or one of ``nets.streams.VARIANTS``.
+        net: ``alexnet`` (two streams joined after fc6, 227x227), ``small`` or ``normed`` (the same
+            with few layers, see ``nets.alexnet``), ``resnet`` (a stem per modality), or one of
+            ``nets.streams.VARIANTS``.
         depth: of ``resnet``: 18, 34, 50 or 101.
         width: channels of the first convolution.
-        hidden: units of fc6, of ``alexnet`` and ``small``.
+        hidden: units of fc6.
         embedding: units of the embedding; ``resnet`` has none of its own.
         dropout: share of units dropped in training; ``resnet`` drops none.
         decay: of the running statistics after fc6: 0.999 as TensorFlow, 0.9 for short runs.
@@ -63,6 +64,7 @@ class Settings:
             test images resized.
         crop_mode: ``free``, or ``diagonal`` as in BDTR's code: one number is the offset of rows and
             columns, and the last one is never drawn.
+        flip: whether images are mirrored at random, which BDTR does not do.
         jitter: strength of colour jitter: a gain for each colour of a visible image, and one for an
             infrared image; 0 for none.
         batch: people per step, each with one real image of either modality.
@@ -89,6 +91,7 @@ class Settings:
     pretrained: str
     size: tuple[int, int]
     crop_mode: str
+    flip: bool
     jitter: float
     batch: int
     form: str
@@ -193,11 +196,13 @@ def phase(net: nn.Module, settings: Settings, loss: ModalLoss, options: Any) -> 
 
 
 def augmented(key: jax.Array, images: jax.Array, settings: Settings, infrared: bool) -> jax.Array:
-    """uint8 images to floats: jitter and crop, as far as asked; no flip, as BDTR."""
-    k_crop, k_jitter = jax.random.split(key)
+    """uint8 images to floats: jitter, flip and crop, as far as asked."""
+    k_crop, k_jitter, k_flip = jax.random.split(key, 3)
     x = augment.to_float(images)
     if settings.jitter:
         x = augment.colour_jitter(k_jitter, x, settings.jitter, grey=infrared)
+    if settings.flip:
+        x = augment.flip(k_flip, x)
     if settings.crop_mode == "diagonal":
         return augment.diagonal_crop(k_crop, x, settings.size)
     return augment.random_crop(k_crop, x, settings.size)
