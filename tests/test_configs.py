@@ -56,8 +56,8 @@ BESIDE = {  # other readers of a block
     "unitygan": ["stages/unity.py"],
     "renderer": ["stages/rendering.py"],
     "posing": ["stages/posing.py"],
-    "modal": ["stages/modal.py"],
-    "rivals": ["stages/modal.py"],
+    "modal": ["stages/modal.py", "stages/modal_batches.py"],
+    "rivals": ["stages/modal.py", "stages/modal_batches.py"],
 }
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,24 +16,13 @@ from jaxreid.nets.convert_streams import load_streams
 from jaxreid.nets.streams import MODALITIES
 from jaxreid.stages import reid
 from jaxreid.stages.arms import checksum
+from jaxreid.stages.modal_batches import Drawn, batches
 from jaxreid.stages.modal_turn import ModalLoss, Settings, build, identity_loss, program
 from jaxreid.stages.scoring import Features
 from jaxreid.stages.sets import Generated, Sets, require_batch
 from jaxreid.training import Every, State, create, fit, run_once
 
-__all__ = ["Settings", "batches", "identity_loss", "require", "train"]
-
-
-class Drawn(NamedTuple):
-    """The images of one modality in a step.
-
-    Attributes:
-        rows: ``[N]`` of the training split; a converted image has the row that it was made from.
-        converted: ``[N]`` booleans.
-    """
-
-    rows: np.ndarray
-    converted: np.ndarray
+__all__ = ["Settings", "identity_loss", "require", "train"]
 
 
 def require(settings: Settings, data: Sets, name: str = "modal") -> None:
@@ -126,52 +115,6 @@ def train(
         return Features(f"{name}_{kept}", directory / kept, embed, made, data.train)
 
     return [features(step) for step in (settings.steps, settings.kept) if step]
-
-
-def batches(
-    real: Split, settings: Settings, seed: int
-) -> Callable[[int], tuple[np.ndarray, Drawn, Drawn]]:
-    """What every step sees: people ``[N]``, as positions, and the images of either modality.
-
-    Every step draws ``batch`` different people anew and one image of either modality of each, as
-    BDTR's code does; how converted images join them says ``settings.form``.
-
-    Args:
-        real: training images.
-        settings: of the training.
-        seed: of all draws.
-    """
-    people, modalities = np.unique(real.pids), real.modalities
-    rows_of = [
-        [np.flatnonzero((real.pids == pid) & (modalities == m)) for pid in people] for m in (0, 1)
-    ]
-    none = np.zeros(settings.batch, bool)
-
-    def draw(step: int) -> tuple[np.ndarray, Drawn, Drawn]:
-        rng = np.random.default_rng((seed, step))
-        chosen = rng.permutation(len(people))[: settings.batch]
-
-        def one_each(modality: int) -> np.ndarray:
-            return np.array([rng.choice(rows_of[modality][i]) for i in chosen])
-
-        visible, thermal = one_each(0), one_each(1)
-        if settings.form == "paired":
-            twice = np.concatenate([none, ~none])
-            both, back = (np.concatenate(x) for x in ((visible, thermal), (thermal, visible)))
-            return np.tile(chosen, 2), Drawn(both, twice), Drawn(back, twice)
-        made = [none, none]
-        if settings.form == "ratio":
-            last = np.arange(settings.batch) >= settings.batch - settings.converted_people
-            made = [last, last]
-        if settings.form == "pool":
-            counts = np.array([[len(rows[i]) for i in chosen] for rows in rows_of])
-            made = [rng.random(settings.batch) < other / counts.sum(0) for other in counts[::-1]]
-        others = (one_each(1), one_each(0)) if settings.form else (thermal, visible)
-        sides = zip(made, others, (visible, thermal), strict=True)
-        first, second = (Drawn(np.where(m, other, own), m) for m, other, own in sides)
-        return chosen, first, second
-
-    return draw
 
 
 def _train(

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxreid.data import LAYOUTS, Split, world
+from jaxreid.data.layouts import find
 from jaxreid.data.scanning import shortened
 from jaxreid.data.world.spec import REGDB as REGDB_FORM
 from jaxreid.evaluation import (
@@ -61,27 +62,27 @@ class Tests(NamedTuple):
     note: str = ""
 
 
-def require(data: Sets) -> None:
-    """Finds out before any work whether everybody was seen in both modalities.
-
-    Raises:
-        ValueError: a layout with visible cameras alone, or training people of one modality.
-    """
-    layout = LAYOUTS[data.train.domain]
-    if not layout.infrared:
+def require_layout(name: str) -> None:
+    """Raises ValueError unless a set read under this layout has infrared images."""
+    if not find(name).infrared:
         known = ", ".join(name for name, each in LAYOUTS.items() if each.infrared)
         raise ValueError(
-            f"data.name: the set is read as {layout.name}, whose cameras all see visible light, "
-            f"but this method needs infrared images, too: take one of {known}, or a world with "
+            f"data.name: the set is read as {name}, whose cameras all see visible light, but this "
+            f"method needs infrared images, too: take one of {known}, or a world with "
             "--config.data.world.layout=regdb (or sysu_mm01)"
         )
-    people = [np.unique(data.train.pids[data.train.modalities == m]) for m in PAIR]
-    for name, lonely in zip(
-        ("infrared", "visible"), map(np.setdiff1d, people, people[::-1]), strict=True
-    ):
+
+
+def require(train: Split) -> None:
+    """Raises ValueError unless everybody in ``train`` was seen in both modalities."""
+    visible, infrared = (np.unique(train.pids[train.modalities == m]) for m in PAIR)
+    for name, lonely in {
+        "infrared": np.setdiff1d(visible, infrared),
+        "visible": np.setdiff1d(infrared, visible),
+    }.items():
         if len(lonely):
             raise ValueError(
-                f"{len(lonely):,} of {len(np.unique(data.train.pids)):,} training people have no "
+                f"{len(lonely):,} of {len(np.unique(train.pids)):,} training people have no "
                 f"{name} image ({shortened([str(pid) for pid in lonely])}), but each step takes "
                 "one of either modality of a person: complete the set, or leave them out of it"
             )
@@ -176,5 +177,5 @@ def grey(data: Sets) -> Translators:
         return np.repeat(values[..., None], 3, axis=-1)
 
     made_by = fingerprint({"grey": data.made_by})
-    between = {(VISIBLE, INFRARED): fade, (INFRARED, VISIBLE): partial(Split.images)}
+    between = {(VISIBLE, INFRARED): fade, (INFRARED, VISIBLE): Split.images}
     return Translators(between, made_by)

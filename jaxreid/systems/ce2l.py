@@ -124,8 +124,10 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
         name: modal.Settings(**config["rivals"] | {"net": name}) for name in options["rivals"]
     }
     handcrafted.require("ce2l.features", options["features"])
-    data = sets.prepare(workdir, sets.Settings(**config["data"]))
-    modalities.require(data)
+    source = sets.Settings(**config["data"])
+    modalities.require_layout(source.layout)
+    data = sets.prepare(workdir, source)
+    modalities.require(data.train)
     how = modalities.tests(data, options["permutations"], options["multi_shot"])
     styles = modalities.styles(data)
     modal.require(net, data)

@@ -11,6 +11,7 @@ import pytest
 from configs.ce2l import get_config
 from jaxreid.data import augment
 from jaxreid.stages import modal
+from jaxreid.stages.modal_batches import batches
 from jaxreid.stages.modal_turn import Settings, augmented
 
 SETTINGS = Settings(**get_config("tiny").modal.to_dict())
@@ -27,7 +28,7 @@ def people(visible, thermal, size=(32, 16)):
 @pytest.mark.parametrize("form", ["", "paired", "pool", "ratio"])
 def test_rows_show_one_person_in_both_modalities(form):
     real = people([3, 2, 1, 4, 2], [2, 2, 3, 1, 1])
-    draw = modal.batches(real, replace(SETTINGS, batch=4, form=form), seed=0)
+    draw = batches(real, replace(SETTINGS, batch=4, form=form), seed=0)
     shares = []
     for step in range(60):
         labels, *sides = draw(step)
@@ -44,7 +45,7 @@ def test_rows_show_one_person_in_both_modalities(form):
         assert 0.4 < np.mean(shares) < 0.6
     else:
         assert set(shares) == {share[form]}
-    again = modal.batches(real, replace(SETTINGS, batch=4, form=form), seed=0)
+    again = batches(real, replace(SETTINGS, batch=4, form=form), seed=0)
     for first, second in zip(draw(7), again(7), strict=True):
         jax.tree.map(np.testing.assert_array_equal, first, second)
 
@@ -52,8 +53,7 @@ def test_rows_show_one_person_in_both_modalities(form):
 def test_converted_images_join_the_very_images_they_were_made_from():
     real = people([3, 2, 4], [2, 3, 2])
     plain, paired = (
-        modal.batches(real, replace(SETTINGS, batch=2, form=form), seed=3)
-        for form in ("", "paired")
+        batches(real, replace(SETTINGS, batch=2, form=form), seed=3) for form in ("", "paired")
     )
     for step in range(10):
         (labels, *alone), (twice, *both) = plain(step), paired(step)
@@ -64,7 +64,7 @@ def test_converted_images_join_the_very_images_they_were_made_from():
 
 def test_everybody_and_every_image_is_drawn():
     real = people([3, 2, 1, 4], [2, 2, 3, 1])
-    draw = modal.batches(real, replace(SETTINGS, batch=2, form=""), seed=0)
+    draw = batches(real, replace(SETTINGS, batch=2, form=""), seed=0)
     rows = np.concatenate([side.rows for step in range(100) for side in draw(step)[1:]])
     assert np.unique(rows).tolist() == list(range(len(real.pids)))
 

@@ -208,6 +208,7 @@ def test_sysu_has_protocols_of_its_own(tmp_path):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
+        ({"data.world.layout": "market1501"}, "read as world, whose cameras all see visible light"),
         ({"data.trial": 11}, "data.trial is 11: RegDB has the trials 1 to 10"),
         ({"data.trial": 2}, "layout: regdb_1 there, regdb_2 now"),
         ({"modal.batch": 9}, "modal.batch is 9, but there are 8 training people"),
