@@ -23,7 +23,8 @@ both modalities with CamStyle's settings, trained on training people alone; how 
 join the batch (``modal.form``) and that they pass the stream of the modality that they look like;
 the smoothing's 0.1; the sum of the four terms. Where the code of BDTR slips, a key brings its
 slips back: ``fc6_bn_eval=batch``, ``mean_order=as_code``, ``crop_mode=diagonal``. Rivals are Wu et
-al.'s networks (ICCV 2017); how they are trained is our guess, as many steps as here.
+al.'s networks (ICCV 2017; how they are trained is our guess, as many steps as here), TONE, and HCML
+upon TONE's features (both Ye et al., AAAI 2018, with the settings of their code).
 
 ``demo`` and ``tiny`` have the same streams with four small convolutions, from scratch.
 
@@ -38,7 +39,7 @@ from ml_collections import ConfigDict
 from configs import common
 
 FEATURES = ("lomo", "lomo_xqda", "hog")  # made by hand; others are in stages/handcrafted.py
-RIVALS = ("one_stream", "two_stream", "zero_padding")  # or asymmetric_fc
+RIVALS = ("one_stream", "two_stream", "zero_padding", "tone", "hcml")  # or asymmetric_fc
 
 SWEEPS: dict[str, dict[str, dict[str, Any]]] = {
     "trial": {str(trial): {"data.trial": trial} for trial in range(1, 11)},
@@ -69,8 +70,10 @@ def get_config(scale: str = "demo") -> ConfigDict:
             "modal": modal(scale),
             "losses": losses(),
             "rivals": rivals(scale),
+            "tone": tone(scale),
+            "contrast": {"weight": 0.2, "margin": 0.5},
             "ce2l": {
-                "rivals": RIVALS[-1:] if scale == "tiny" else RIVALS,
+                "rivals": RIVALS[2:] if scale == "tiny" else RIVALS,
                 "features": FEATURES[-1:] if scale == "tiny" else FEATURES,
                 "jitter": 0.2,
                 "multi_shot": scale == "paper",
@@ -108,6 +111,7 @@ def modal(scale: str) -> ConfigDict:
             "hidden": 4096,
             "embedding": 1024,
             "dropout": 0.5,
+            "fc6": "norm",
             "decay": 0.999,
             "fc6_bn_eval": "running",
             "mean_order": "correct",
@@ -119,6 +123,7 @@ def modal(scale: str) -> ConfigDict:
             "batch": 64,
             "form": "paired",
             "converted_people": 16,
+            "strangers": 0,
             "steps": 5000,
             "kept": 2500,
             "rate": 1e-3,
@@ -145,4 +150,14 @@ def rivals(scale: str) -> ConfigDict:
         block.update({"width": 4, "embedding": 8, "fall": 3})
     if scale == "paper":
         block.update({"size": (224, 224), "batch": 32, "fall": 3333})
+    return block
+
+
+def tone(scale: str) -> ConfigDict:
+    """TONE's network and training, whose published features are those of step 900."""
+    block = modal(scale)
+    embedding, strangers = {"paper": (2048, 32), "demo": (128, 32), "tiny": (16, 2)}[scale]
+    block.update({"fc6": "relu", "embedding": embedding, "form": "", "strangers": strangers})
+    if scale == "paper":
+        block.update({"steps": 1501, "kept": 900})
     return block

@@ -15,6 +15,7 @@ from jaxreid.stages import (
     dcgan,
     domains,
     modal,
+    modal_rivals,
     poses,
     posing_turns,
     reid,
@@ -44,6 +45,8 @@ BLOCKS = {
     "tracklets": tracklets.Settings,
     "modal": modal.Settings,
     "rivals": modal.Settings,
+    "tone": modal.Settings,
+    "contrast": modal_rivals.Contrast,
     "losses": ce2l.Losses,
     "every": Every,
 }
@@ -58,6 +61,7 @@ BESIDE = {  # other readers of a block
     "posing": ["stages/posing.py"],
     "modal": ["stages/modal.py", "stages/modal_batches.py"],
     "rivals": ["stages/modal.py", "stages/modal_batches.py"],
+    "tone": ["stages/modal.py", "stages/modal_batches.py"],
 }
 
 
@@ -205,6 +209,9 @@ def test_ce2l_paper_settings_are_those_of_the_specification():
     assert values(config["gan"], "width blocks batch identity_weight") == (64, 9, 1, 5.0)
     assert values(config["gan"], "epochs decay_epochs") == (30, 20)
     assert values(config["data"], "name height width") == ("regdb", 256, 256)
+    tone = values(config["tone"], "fc6 embedding batch strangers steps kept rate")
+    assert tone == ("relu", 2048, 64, 32, 1501, 900, 1e-3)
+    assert config["contrast"] == {"weight": 0.2, "margin": 0.5}
     layouts = [
         sets.Settings(**config["data"] | {"trial": row["data.trial"]}).layout
         for row in module.SWEEPS["trial"].values()

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax.linen import initializers
 from flax.typing import Dtype
 
-from jaxreid.nets.heads import Embedding
+from jaxreid.nets.heads import Embedding, dense
 from jaxreid.nets.layers import Conv, Init, batch_norm, kaiming_fan_out
 from jaxreid.nets.pooling import unit
 from jaxreid.nets.resnet import imagenet_normalise
@@ -21,6 +21,7 @@ BGR_MEANS = {  # subtracted from the channels blue, green, red
     "as_code": (123.68, 116.779, 103.939),
 }
 NORM_EPSILON = 1e-3
+AFTER_FC6 = ("norm", "relu")
 
 
 def local_response_norm(
@@ -46,7 +47,7 @@ def bgr_normalise(images: jax.Array, mean_order: str = "correct") -> jax.Array:
 
 
 class Stream(nn.Module):
-    """What one modality has for itself: convolutions, fc6 and its norm; no ReLU after fc6.
+    """What one modality has for itself: convolutions, fc6, and a norm or a ReLU after it.
 
     The attributes are those of `TwoStream`.
     """
@@ -54,6 +55,7 @@ class Stream(nn.Module):
     stack: str
     width: int
     hidden: int
+    fc6: str
     decay: float
     fc6_bn_eval: str
     mean_order: str
@@ -64,10 +66,8 @@ class Stream(nn.Module):
         """Maps [B,H,W,3] in [-1,1] to [B,hidden]."""
         x = self._alexnet(images) if self.stack == "alexnet" else self._small(images, train)
         x = x.reshape(len(x), -1)
-        fc6 = nn.Dense(
-            self.hidden, kernel_init=kaiming_fan_out().kernel, dtype=self.dtype, name="fc6"
-        )
-        return self._norm(fc6(x), train)
+        x = dense(self.hidden, kaiming_fan_out(), "fc6", x, dtype=self.dtype)
+        return {"norm": self._norm, "relu": lambda x, train: nn.relu(x)}[self.fc6](x, train)
 
     def _norm(self, x: jax.Array, train: bool) -> jax.Array:
         """TensorFlow's default batch norm: an offset, no scale."""
@@ -136,6 +136,8 @@ class TwoStream(nn.Module):
         hidden: units of fc6 (4096).
         embedding: units of fc7 (1024).
         dropout: share of units dropped before fc7 and before fc8 when training.
+        fc6: what follows fc6 in each stream: 'norm' (BDTR) or 'relu' (TONE, whose fc7 has 2048
+            units).
         decay: share of the old value in the norm's running statistics; 0.9 suits short runs.
         fc6_bn_eval: 'running' statistics outside training, or 'batch' as BDTR's code: then an
             embedding depends on the other images of its batch.
@@ -149,6 +151,7 @@ class TwoStream(nn.Module):
     hidden: int = 4096
     embedding: int = 1024
     dropout: float = 0.5
+    fc6: str = "norm"
     decay: float = 0.999
     fc6_bn_eval: str = "running"
     mean_order: str = "correct"
@@ -160,6 +163,7 @@ class TwoStream(nn.Module):
             self.stack,
             self.width,
             self.hidden,
+            self.fc6,
             self.decay,
             self.fc6_bn_eval,
             self.mean_order,

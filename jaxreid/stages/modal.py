@@ -138,10 +138,10 @@ def _train(
         return found
 
     def batch(step: int) -> dict[str, np.ndarray]:
-        people, *sides = draw(step)
-        arrays = {"label": people.astype(np.int32)}
-        for name, drawn in zip(MODALITIES, sides, strict=True):
+        arrays = {}
+        for name, drawn in zip(MODALITIES, draw(step), strict=True):
             arrays |= {f"{name}_image": images(drawn), f"{name}_converted": drawn.converted}
+            arrays[f"{name}_label"] = drawn.people.astype(np.int32)
         return arrays
 
     def init() -> State:

@@ -13,21 +13,23 @@ class Drawn(NamedTuple):
     """The images of one modality in a step.
 
     Attributes:
+        people: ``[N]``, as positions among all of the split.
         rows: ``[N]`` of the training split; a converted image has the row that it was made from.
         converted: ``[N]`` booleans.
     """
 
+    people: np.ndarray
     rows: np.ndarray
     converted: np.ndarray
 
 
-def batches(
-    real: Split, settings: Settings, seed: int
-) -> Callable[[int], tuple[np.ndarray, Drawn, Drawn]]:
-    """What every step sees: people ``[N]``, as positions, and the images of either modality.
+def batches(real: Split, settings: Settings, seed: int) -> Callable[[int], tuple[Drawn, Drawn]]:
+    """What every step sees: as many visible as infrared images.
 
     Every step draws ``batch`` different people anew and one image of either modality of each, as
-    BDTR's code does; how converted images join them says ``settings.form``.
+    BDTR's code does; how converted images join them says ``settings.form``. Row i shows the same
+    person in both modalities, but for ``settings.strangers`` infrared images at the end, of people
+    drawn without regard to the visible ones.
 
     Args:
         real: training images.
@@ -40,18 +42,20 @@ def batches(
     ]
     none = np.zeros(settings.batch, bool)
 
-    def draw(step: int) -> tuple[np.ndarray, Drawn, Drawn]:
+    def draw(step: int) -> tuple[Drawn, Drawn]:
         rng = np.random.default_rng((seed, step))
         chosen = rng.permutation(len(people))[: settings.batch]
+        strangers = rng.integers(len(people), size=settings.strangers)
+        beside = np.concatenate([chosen[: settings.batch - settings.strangers], strangers])
 
-        def one_each(modality: int) -> np.ndarray:
-            return np.array([rng.choice(rows_of[modality][i]) for i in chosen])
+        def one_each(modality: int, some: np.ndarray) -> np.ndarray:
+            return np.array([rng.choice(rows_of[modality][i]) for i in some])
 
-        visible, thermal = one_each(0), one_each(1)
+        visible, thermal = one_each(0, chosen), one_each(1, beside)
         if settings.form == "paired":
-            twice = np.concatenate([none, ~none])
+            twice, who = np.concatenate([none, ~none]), np.tile(chosen, 2)
             both, back = (np.concatenate(x) for x in ((visible, thermal), (thermal, visible)))
-            return np.tile(chosen, 2), Drawn(both, twice), Drawn(back, twice)
+            return Drawn(who, both, twice), Drawn(who, back, twice)
         made = [none, none]
         if settings.form == "ratio":
             last = np.arange(settings.batch) >= settings.batch - settings.converted_people
@@ -59,9 +63,9 @@ def batches(
         if settings.form == "pool":
             counts = np.array([[len(rows[i]) for i in chosen] for rows in rows_of])
             made = [rng.random(settings.batch) < other / counts.sum(0) for other in counts[::-1]]
-        others = (one_each(1), one_each(0)) if settings.form else (thermal, visible)
-        sides = zip(made, others, (visible, thermal), strict=True)
-        first, second = (Drawn(np.where(m, other, own), m) for m, other, own in sides)
-        return chosen, first, second
+        found = (one_each(1, chosen), one_each(0, chosen)) if settings.form else (thermal, visible)
+        sides = zip((chosen, beside), made, found, (visible, thermal), strict=True)
+        first, second = (Drawn(who, np.where(m, other, own), m) for who, m, other, own in sides)
+        return first, second
 
     return draw

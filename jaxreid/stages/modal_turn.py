@@ -28,7 +28,7 @@ class Side(NamedTuple):
     Attributes:
         logits: ``[N, K]``.
         embeddings: ``[N, D]``, of unit length.
-        labels: identities ``[N]``; row i shows the same person in both modalities.
+        labels: identities ``[N]``.
         converted: ``[N]``, whether the image was converted from the other modality.
     """
 
@@ -56,6 +56,7 @@ class Settings:
         hidden: units of fc6.
         embedding: units of the embedding; ``resnet`` has none of its own.
         dropout: share of units dropped in training; ``resnet`` drops none.
+        fc6: what follows fc6 in each stream: ``norm`` (BDTR) or ``relu`` (TONE).
         decay: of the running statistics after fc6: 0.999 as TensorFlow, 0.9 for short runs.
         fc6_bn_eval: statistics after fc6 at test: ``running``, or ``batch`` as in BDTR's code.
         mean_order: of AlexNet's mean colour: ``correct``, or ``as_code`` as in BDTR's.
@@ -72,6 +73,8 @@ class Settings:
             ``pool`` (an image of either kind is drawn), ``ratio`` (real images of some people,
             converted ones of the others).
         converted_people: those with converted images in the form ``ratio``.
+        strangers: infrared images of a batch whose people are drawn without regard to the visible
+            ones (TONE: half of them); only without converted images.
         steps: of the training.
         kept: a step after which the network is tested, too; 0 for none.
         rate: learning rate of SGD, momentum 0.9.
@@ -85,6 +88,7 @@ class Settings:
     hidden: int
     embedding: int
     dropout: float
+    fc6: str
     decay: float
     fc6_bn_eval: str
     mean_order: str
@@ -96,6 +100,7 @@ class Settings:
     batch: int
     form: str
     converted_people: int
+    strangers: int
     steps: int
     kept: int
     rate: float
@@ -107,6 +112,7 @@ class Settings:
         for name, known in {
             "net": NETS,
             "depth": tuple(STAGES),
+            "fc6": alexnet.AFTER_FC6,
             "fc6_bn_eval": ("running", "batch"),
             "mean_order": tuple(alexnet.BGR_MEANS),
             "crop_mode": ("free", "diagonal"),
@@ -123,6 +129,11 @@ class Settings:
             raise ValueError(
                 f"modal.converted_people is {self.converted_people}: of the {self.batch} people in "
                 f"a batch 1 to {self.batch - 1} can have converted images"
+            )
+        if self.strangers and (self.form or not 0 < self.strangers < self.batch):
+            raise ValueError(
+                f"modal.strangers is {self.strangers}: choose 0, or 1 to {self.batch - 1} (less "
+                "than modal.batch) where modal.form is empty"
             )
         if self.pretrained and self.net not in (*TWO_STREAM, "resnet"):
             raise ValueError(f"modal.pretrained is given, but {self.net} begins at random")
@@ -152,6 +163,7 @@ def build(settings: Settings, classes: int) -> nn.Module:
         settings.hidden,
         settings.embedding,
         settings.dropout,
+        settings.fc6,
         settings.decay,
         settings.fc6_bn_eval,
         settings.mean_order,
@@ -186,9 +198,10 @@ def phase(net: nn.Module, settings: Settings, loss: ModalLoss, options: Any) -> 
         )
         logits = jnp.split(outputs["logits"], 2)
         embeddings = jnp.split(unit(outputs["metric"]), 2)
-        converted = (batch["visible_converted"], batch["thermal_converted"])
-        rows = zip(logits, embeddings, converted, strict=True)
-        visible, thermal = (Side(z, x, batch["label"], made) for z, x, made in rows)
+        visible, thermal = (
+            Side(z, x, batch[f"{name}_label"], batch[f"{name}_converted"])
+            for name, z, x in zip(streams.MODALITIES, logits, embeddings, strict=True)
+        )
         terms, further = loss(visible, thermal, options)
         return sum(terms.values()), Aux(terms | further, stats={"reid": updated["batch_stats"]})
 

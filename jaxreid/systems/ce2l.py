@@ -15,8 +15,17 @@ import jax
 import jax.numpy as jnp
 
 from jaxreid import losses
-from jaxreid.stages import cycle, generate, handcrafted, modal, modalities, publish, sets
-from jaxreid.stages.modal_turn import Side, Terms
+from jaxreid.stages import (
+    cycle,
+    generate,
+    handcrafted,
+    modal,
+    modal_rivals,
+    modalities,
+    publish,
+    sets,
+)
+from jaxreid.stages.modal_turn import FORMS, Side, Terms
 from jaxreid.training import Every
 
 
@@ -120,9 +129,6 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     common = {"seed": seed, "every": Every(**config["every"])}
     net, gan = modal.Settings(**config["modal"]), cycle.Settings(**config["gan"])
     terms = Losses(**config["losses"])
-    rivals = {
-        name: modal.Settings(**config["rivals"] | {"net": name}) for name in options["rivals"]
-    }
     handcrafted.require("ce2l.features", options["features"])
     source = sets.Settings(**config["data"])
     modalities.require_layout(source.layout)
@@ -131,14 +137,17 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     how = modalities.tests(data, options["permutations"], options["multi_shot"])
     styles = modalities.styles(data)
     modal.require(net, data)
-    for rival in rivals.values():
-        modal.require(rival, data, "rivals")
+    if not net.form:
+        raise ValueError(f"modal.form is empty; choose one of {FORMS}: how converted images join")
+    rivals = modal_rivals.plan(
+        data, options["rivals"], config["rivals"], config["tone"], config["contrast"]
+    )
     cycle.require(gan, styles, [modalities.PAIR])
 
     train = partial(modal.train, workdir, data, **common)
     trained = [train("baseline", net, ce2l_loss, terms)]
     trained.append(train("jitter", replace(net, jitter=options["jitter"]), ce2l_loss, terms))
-    trained += [train(name, rival) for name, rival in rivals.items()]
+    trained += modal_rivals.train(workdir, data, rivals, **common)
     converter = cycle.train(
         workdir / "converter", styles, [modalities.PAIR], gan, names=modalities.NAMES, **common
     )

@@ -46,6 +46,21 @@ def test_parameter_count(classes, expected):
     }
 
 
+def test_tone_has_a_relu_in_the_place_of_the_norm():
+    net = TwoStream(206, fc6="relu", embedding=2048)
+    _, variables = shapes_of(net, *[(1, 227, 227, 3)] * 2)
+    assert variables.keys() == {"params"}
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == 88_986_574
+    images = draw_images((4, 16, 8, 3))
+    tiny = small(7, fc6="relu", dropout=0.0)
+    variables = drawn(tiny, images, images)
+    low = jax.tree.map(jnp.array, variables)
+    low["params"]["visible"]["fc6"]["bias"] = jnp.full(128, -1e3)  # nothing passes the ReLU
+    found = tiny.apply(low, images, images)["metric"]
+    np.testing.assert_allclose(found[:4], jnp.tile(found[:1], (4, 1)), atol=1e-6)
+    assert np.ptp(found[4:], axis=0).max() > 1e-3
+
+
 @pytest.mark.parametrize("size", [(64, 32), (128, 64), (256, 128), (256, 256), (384, 128)])
 def test_image_sizes(size):
     images = (2, *size, 3)

@@ -31,10 +31,12 @@ def test_rows_show_one_person_in_both_modalities(form):
     draw = batches(real, replace(SETTINGS, batch=4, form=form), seed=0)
     shares = []
     for step in range(60):
-        labels, *sides = draw(step)
+        sides = draw(step)
+        labels = sides[0].people
         assert len(np.unique(labels)) == 4  # different people
         for modality, side in enumerate(sides):
             assert len(side.rows) == len(side.converted) == len(labels)
+            np.testing.assert_array_equal(side.people, labels)
             np.testing.assert_array_equal(real.pids[side.rows], 10 + labels)
             # A converted image was made from one of the other modality.
             expected = modality ^ side.converted
@@ -56,16 +58,31 @@ def test_converted_images_join_the_very_images_they_were_made_from():
         batches(real, replace(SETTINGS, batch=2, form=form), seed=3) for form in ("", "paired")
     )
     for step in range(10):
-        (labels, *alone), (twice, *both) = plain(step), paired(step)
-        np.testing.assert_array_equal(np.tile(labels, 2), twice)
+        alone, both = plain(step), paired(step)
         for own, side, other in zip(alone, both, alone[::-1], strict=True):
+            np.testing.assert_array_equal(np.tile(own.people, 2), side.people)
             np.testing.assert_array_equal(side.rows, np.concatenate([own.rows, other.rows]))
+
+
+def test_strangers_are_drawn_without_regard_to_the_visible_people():
+    real = people([3, 2, 1, 4, 2], [2, 2, 3, 1, 1])
+    draw = batches(real, replace(SETTINGS, batch=4, form="", strangers=3), seed=0)
+    met = []
+    for step in range(300):
+        visible, thermal = draw(step)
+        assert visible.people[0] == thermal.people[0]
+        assert len(np.unique(visible.people)) == 4
+        for modality, side in enumerate((visible, thermal)):
+            np.testing.assert_array_equal(real.pids[side.rows], 10 + side.people)
+            np.testing.assert_array_equal(real.modalities[side.rows], modality)
+        met.append((visible.people == thermal.people)[1:])
+    assert 0.15 < np.mean(met) < 0.25  # one in five people
 
 
 def test_everybody_and_every_image_is_drawn():
     real = people([3, 2, 1, 4], [2, 2, 3, 1])
     draw = batches(real, replace(SETTINGS, batch=2, form=""), seed=0)
-    rows = np.concatenate([side.rows for step in range(100) for side in draw(step)[1:]])
+    rows = np.concatenate([side.rows for step in range(100) for side in draw(step)])
     assert np.unique(rows).tolist() == list(range(len(real.pids)))
 
 
@@ -97,6 +114,9 @@ def test_one_number_is_the_offset_of_rows_and_columns_in_bdtrs_code():
         ({"crop_mode": "centre"}, "modal.crop_mode is 'centre'"),
         ({"kept": 4}, "modal.kept is 4 and modal.steps 4"),
         ({"form": "ratio", "converted_people": 4}, "modal.converted_people is 4"),
+        ({"fc6": "none"}, "modal.fc6 is 'none'"),
+        ({"strangers": 2}, "modal.strangers is 2: choose 0, or 1 to 3"),
+        ({"form": "", "strangers": 4}, "modal.strangers is 4: choose 0, or 1 to 3"),
         ({"net": "one_stream", "pretrained": "x"}, "modal.pretrained is given, but one_stream"),
     ],
 )

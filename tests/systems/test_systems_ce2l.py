@@ -14,6 +14,7 @@ from configs.ce2l import get_config
 from jaxreid import data
 from jaxreid.nets.pooling import unit
 from jaxreid.stages import modal
+from jaxreid.stages.modal_rivals import Contrast, tone_loss
 from jaxreid.stages.modal_turn import Settings, Side, phase
 from jaxreid.systems import ce2l
 from jaxreid.systems.ce2l import Losses, ce2l_loss
@@ -127,9 +128,10 @@ def batch(seed=0):
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (2, 6, 32, 16, 3), np.uint8)
     converted = np.repeat([False, True], 3)
-    arrays = {"label": np.tile(np.arange(3, dtype=np.int32), 2)}
+    arrays = {}
     for name, each in zip(("visible", "thermal"), images, strict=True):
         arrays |= {f"{name}_image": each, f"{name}_converted": converted}
+        arrays[f"{name}_label"] = np.tile(np.arange(3, dtype=np.int32), 2)
     return arrays
 
 
@@ -162,6 +164,23 @@ def test_a_step_learns_and_moves_both_streams_or_one():
     assert moved[of_visible] == {"visible": True, "thermal": False, "fc7": True, "fc8": True}
 
 
+def test_tones_loss_is_its_two_terms():
+    left = side(V3, [0, 1, 2], logits=[LOGITS[0]] * 3)
+    right = side(T3, [0, 2, 1], logits=[LOGITS[0]] * 3)
+    found, further = tone_loss(left, right, Contrast(weight=0.2, margin=0.5))
+    angles = [
+        np.dot(v, t) / np.linalg.norm(v) / np.linalg.norm(t) for v, t in zip(V3, T3, strict=True)
+    ]
+    d = np.sqrt(2 - 2 * np.array(angles))
+    pairs = [d[0] ** 2, *(max(0, 0.5 - x) ** 2 for x in d[1:])]
+    assert pairs[1] > 0  # two people, and near each other
+    np.testing.assert_allclose(found["contrast"], 0.2 * 0.5 * np.mean(pairs), rtol=1e-5)
+    # cross-entropy of labels 0, 1, 2 on either side, by hand
+    plain = np.log(np.exp(LOGITS[0]).sum()) - np.array(LOGITS[0][:3])
+    np.testing.assert_allclose(found["identity"], plain.mean(), rtol=1e-6)
+    assert not further
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("ce2l")
@@ -171,13 +190,15 @@ def finished(tmp_path_factory):
 
 
 OWN = ("baseline", "jitter", "grey", "ce2l", "oracle")
+RIVALS = ("zero_padding", "tone", "hcml")
 
 
 def test_it_goes_from_images_to_report(finished):
     results = json.loads((finished / "results.json").read_text())
     views = ("", "_thermal_query")
-    arms = {f"{arm}{view}" for arm in (*OWN, "zero_padding", "hog") for view in views}
-    assert results["arms"].keys() == arms | {f"{arm}_step_2" for arm in OWN}
+    arms = {f"{arm}{view}" for arm in (*OWN, *RIVALS, "hog") for view in views}
+    kept = {f"{arm}_step_2" for arm in (*OWN, "tone")}
+    assert results["arms"].keys() == arms | kept
     for arm in results["arms"].values():
         assert arm["queries"] == 10 and arm["gallery_size"] == 10 and 0 <= arm["mAP"] <= 1
     real = data.load(finished / "records/tfds", (32, 16))
@@ -218,7 +239,10 @@ def test_sysu_has_protocols_of_its_own(tmp_path):
         ({"gan.batch": 40}, "gan.batch is 40, but there are images"),
         ({"ce2l.permutations": "x.mat"}, "ce2l.permutations is x.mat, but regdb_1"),
         ({"ce2l.features": ("sift",)}, "ce2l.features has 'sift'; choose among hog"),
-        ({"ce2l.rivals": ("hcml",)}, "modal.net is 'hcml'"),
+        ({"modal.form": ""}, "modal.form is empty"),
+        ({"tone.batch": 9}, "tone.batch is 9"),
+        ({"ce2l.rivals": ("bdtr",)}, "ce2l.rivals has 'bdtr'; choose among one_stream"),
+        ({"ce2l.rivals": ("hcml",)}, "ce2l.rivals has 'hcml', which learns from the features"),
     ],
 )
 def test_settings_that_cannot_be_trained_stop_before_training(finished, capsys, option, message):
