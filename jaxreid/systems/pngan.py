@@ -62,10 +62,7 @@ def by(poser: posing.Poser, canonical: poses.Canonical) -> Redrawn:
 
 
 def truly(root: Path, canonical: poses.Canonical, made_by: str) -> Redrawn:
-    """The world in the generator's place: everybody as the pictures of canonical poses show them.
-
-    Viewpoint, scene and light are those of these pictures, too.
-    """
+    """The world in the generator's place: the same picture with the person in a canonical pose."""
 
     def redraw(split: Split, k: int, rows: np.ndarray) -> np.ndarray:
         names = [split.names[row] for row in rows]

@@ -16,7 +16,7 @@ from jaxreid.data.world.cameras import RESPONSE, Camera, sample_camera
 from jaxreid.data.world.cloud import load_body
 from jaxreid.data.world.infrared import sample_fabrics, unveil
 from jaxreid.data.world.keys import picture_keys
-from jaxreid.data.world.moments import sample_moment
+from jaxreid.data.world.moments import POSE, sample_moment
 from jaxreid.data.world.people import Person, sample_person
 from jaxreid.data.world.planning import Plan
 from jaxreid.data.world.renderer import Picture, render, surfels_for
@@ -58,7 +58,7 @@ def draw_all(
     cameras: np.ndarray,
     *,
     seen_by: Spec | None = None,
-    wearers: np.ndarray | None = None,
+    poses: np.ndarray | None = None,
 ) -> Iterator[Picture]:
     """Pictures of ``rows`` as seen by ``cameras``, in order; images are uint8 on the host.
 
@@ -68,7 +68,8 @@ def draw_all(
         rows: [n] positions in the plan.
         cameras: [n] who looks.
         seen_by: whose cameras look; None means ``spec``.
-        wearers: [n] positions in the plan of the people who are shown; None means ``rows``.
+        poses: [n] positions in the plan of the pictures in whose pose people stand; None means
+            ``rows``.
 
     Yields:
         Pictures, image uint8 [H, W, 3].
@@ -83,13 +84,13 @@ def draw_all(
     fields = [
         getattr(visits, name) for name in ("stream", "pid", "camera", "shot", "scene", "kind")
     ]
-    people = rows if wearers is None else wearers
+    posed = rows if poses is None else poses
     sees = np.array((seen_by or spec).modalities)[cameras]
 
     def draw(part: np.ndarray) -> list[Picture]:
         padded = np.resize(part, _BATCH)  # one compiled program serves every batch
         shots = [np.asarray(field)[rows[padded]] for field in fields] + [cameras[padded]]
-        shots += [np.asarray(field)[people[padded]] for field in fields[:4]]
+        shots += [np.asarray(field)[posed[padded]] for field in fields[:4]]
         seen = {"look": look, "modality": str(sees[part[0]])}
         pictures = jax.device_get(_draw(body, paths, viewers, root, *shots, **seen))
         return [jax.tree.map(lambda leaf, i=i: leaf[i], pictures) for i in range(len(part))]
@@ -137,7 +138,7 @@ def _draw(
     """Draws a batch; picture after picture, so that no result depends on its neighbours."""
     height, width, city, colourful = look
     draw_keys = jax.vmap(functools.partial(picture_keys, root))
-    keys = draw_keys(*shots[:4]) | {"who": draw_keys(*shots[7:])["who"]}
+    keys, posed = draw_keys(*shots[:4]), draw_keys(*shots[7:])
 
     def person(key: jax.Array) -> Person:
         someone = sample_person(key, city=city, colourful=colourful)
@@ -146,11 +147,13 @@ def _draw(
         return unveil(someone, sample_fabrics(key, someone), modality)
 
     def one(args: tuple) -> Picture:
-        who, (camera, scene, kind, viewer), key = args
+        who, (camera, scene, kind, viewer, posed_before), key, posed = args
         seen_by = jax.tree.map(lambda leaf: leaf[viewer], viewers)
         # people cross the street of their own camera, whoever looks
         own = {"scene": scene, "path": paths[camera], "kind": kind}
         moment = sample_moment(key["moment"], key["visit"], **own)
+        pose = sample_moment(posed["moment"], posed["visit"], path=paths[posed_before])
+        moment = moment._replace(**{name: getattr(pose, name) for name in POSE})
         size = {"height": height, "width": width, "modality": modality}
         picture = render(body, who, person(key["passer"]), moment, seen_by, key["noise"], **size)
         pixels = jnp.round((picture.image + 1) * 127.5).astype(jnp.uint8)
@@ -159,4 +162,4 @@ def _draw(
     # Figures are made for the whole batch first: XLA would otherwise fuse dressing into posing and
     # repeat it for every coordinate.
     who = jax.lax.map(lambda key: dress(person(key), body), keys["who"])
-    return jax.lax.map(one, (who, (shots[2], *shots[4:7]), keys))
+    return jax.lax.map(one, (who, (shots[2], *shots[4:7], shots[9]), keys, posed))

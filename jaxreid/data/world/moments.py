@@ -16,6 +16,9 @@ CLEAR, POST, BIN, BICYCLE, PEDESTRIAN = range(5)
 # How a box was made: by a good detector, by one that missed the person, or on empty street.
 PERSON, FRAGMENT, STREET = range(3)
 
+# What of a moment is the person's pose, as the camera sees it.
+POSE = ("phase", "stride", "yaw", "elbows", "lean", "head")
+
 _STRAIGHT = 0.8  # turn that straightens the elbows of the rest pose, radians
 
 

@@ -88,14 +88,14 @@ def convert(root: str | Path, names: Sequence[str], seed: int = 0) -> np.ndarray
 
 
 def repose(root: str | Path, names: Sequence[str], like: Sequence[str]) -> np.ndarray:
-    """The oracle of poses: people in the pose of other pictures, and in their place.
+    """The oracle of poses: pictures with people in the pose of those on other pictures.
 
-    Whoever is on ``names[i]`` stands where the person of ``like[i]`` stood at that moment: pose,
-    viewpoint, scene and light are those of that picture.
+    Whoever is on ``names[i]`` walks as the person of ``like[i]`` does, turned to the camera alike.
+    Camera, scene, place, light and box stay.
 
     Args:
         root: a world made by :func:`write`.
-        names: file names in it, of the people.
+        names: file names in it.
         like: file names in it, of the poses, as many.
 
     Returns:
@@ -108,9 +108,9 @@ def repose(root: str | Path, names: Sequence[str], like: Sequence[str]) -> np.nd
     if len(names) != len(like):
         raise ValueError(f"{len(names)} names and {len(like)} pictures to be like: give as many")
     spec = read_spec(root)
-    table, wearers = _lookup(spec, names)
-    _, rows = _lookup(spec, like)
-    drawn = draw_all(spec, table, rows, table.camera[rows], wearers=wearers)
+    table, rows = _lookup(spec, names)
+    _, poses = _lookup(spec, like)
+    drawn = draw_all(spec, table, rows, table.camera[rows], poses=poses)
     return _stack(spec, (p.image for p in drawn), np.uint8, 3)
 
 
