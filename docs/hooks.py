@@ -38,6 +38,9 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         {"Losses": "losses.md"},
         {"Networks": "networks.md"},
         {"Pretrained weights": "weights.md"},
+        {"From set to set": "crossing.md"},
+        {"Visible and infrared": "modality.md"},
+        {"Poses": "pose.md"},
         {"Proofs": "proofs.md"},
         {"Reference": reference},
     ]
