@@ -26,7 +26,8 @@ slips back: ``fc6_bn_eval=batch``, ``mean_order=as_code``, ``crop_mode=diagonal`
 al.'s networks (ICCV 2017; how they are trained is our guess, as many steps as here), TONE, and HCML
 upon TONE's features (both Ye et al., AAAI 2018, with the settings of their code).
 
-``demo`` and ``tiny`` have the same streams with four small convolutions, from scratch.
+``demo`` and ``tiny`` have the same streams with four small convolutions, each with a norm, from
+scratch and without dropout: with half of the units dropped they did not learn.
 
 Sweeps: ``trial`` (RegDB's ten), ``form`` (how converted images join), ``losses`` (its options),
 ``net`` (the small AlexNet's form, or a ResNet with a stem per modality).
@@ -132,11 +133,12 @@ def modal(scale: str) -> ConfigDict:
         }
     )
     if scale != "paper":
-        block.update({"net": "small", "width": 16, "hidden": 128, "embedding": 64, "decay": 0.9})
-        block.update({"depth": 18, "size": (57, 28), "steps": 1500, "kept": 0, "rate": 0.01})
+        block.update({"net": "normed", "width": 16, "hidden": 512, "embedding": 128, "decay": 0.9})
+        block.update({"dropout": 0.0, "depth": 18, "size": (57, 28), "flip": True})
+        block.update({"steps": 1500, "kept": 0, "rate": 0.05, "fall": 1200})
     if scale == "tiny":
         block.update({"width": 4, "hidden": 8, "embedding": 8, "size": (28, 14)})
-        block.update({"batch": 4, "converted_people": 1, "steps": 4, "kept": 2})
+        block.update({"batch": 4, "converted_people": 1, "steps": 4, "kept": 2, "fall": 3})
     return block
 
 
@@ -145,7 +147,7 @@ def rivals(scale: str) -> ConfigDict:
     block = modal(scale)
     block.update({"net": "one_stream", "width": 16, "embedding": 256, "rate": 0.01, "kept": 0})
     if scale == "demo":
-        block.update({"width": 8, "embedding": 128, "fall": 1000})
+        block.update({"width": 8, "fall": 1000})
     if scale == "tiny":
         block.update({"width": 4, "embedding": 8, "fall": 3})
     if scale == "paper":
@@ -156,7 +158,7 @@ def rivals(scale: str) -> ConfigDict:
 def tone(scale: str) -> ConfigDict:
     """TONE's network and training, whose published features are those of step 900."""
     block = modal(scale)
-    embedding, strangers = {"paper": (2048, 32), "demo": (128, 32), "tiny": (16, 2)}[scale]
+    embedding, strangers = {"paper": (2048, 32), "demo": (256, 32), "tiny": (16, 2)}[scale]
     block.update({"fc6": "relu", "embedding": embedding, "form": "", "strangers": strangers})
     if scale == "paper":
         block.update({"steps": 1501, "kept": 900})
