@@ -147,7 +147,7 @@ def rivals(scale: str) -> ConfigDict:
     block = modal(scale)
     block.update({"net": "one_stream", "width": 16, "embedding": 256, "rate": 0.01, "kept": 0})
     if scale == "demo":
-        block.update({"width": 8, "fall": 1000})
+        block.update({"width": 8, "rate": 0.05, "steps": 600, "fall": 500})
     if scale == "tiny":
         block.update({"width": 4, "embedding": 8, "fall": 3})
     if scale == "paper":
