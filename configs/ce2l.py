@@ -23,8 +23,8 @@ both modalities with CamStyle's settings, trained on training people alone; how 
 join the batch (``modal.form``) and that they pass the stream of the modality that they look like;
 the smoothing's 0.1; the sum of the four terms. Where the code of BDTR slips, a key brings its
 slips back: ``fc6_bn_eval=batch``, ``mean_order=as_code``, ``crop_mode=diagonal``. Rivals are Wu et
-al.'s networks (ICCV 2017; how they are trained is our guess, with as many steps at ``paper``), TONE,
-and HCML upon TONE's features (both Ye et al., AAAI 2018, with the settings of their code).
+al.'s networks (ICCV 2017; how they are trained is our guess, with as many steps at ``paper``),
+TONE, and HCML upon TONE's features (both Ye et al., AAAI 2018, with the settings of their code).
 
 ``demo`` and ``tiny`` have the same streams with four small convolutions, each with a norm, from
 scratch and without dropout: with half of the units dropped they did not learn.
