@@ -88,7 +88,7 @@ def converter(scale: str) -> ConfigDict:
     """CamStyle's CycleGAN, one for both modalities."""
     block = common.cyclegan(scale)
     if scale == "demo":
-        block.update({"epochs": 3, "decay_epochs": 4})
+        block.update({"epochs": 2, "decay_epochs": 2})
     if scale == "tiny":
         block.update({"candidates": 1})
     return block
