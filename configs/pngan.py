@@ -36,7 +36,7 @@ def get_config(scale: str = "demo") -> ConfigDict:
     data = common.data(scale)
     data.keypoints = "root"
     if scale == "demo":
-        data.world.cameras = 6  # of three, none may see people from the front
+        data.update({"world": {"cameras": 6}})  # of three, none may see people from the front
     net = common.reid(scale)
     net.generated_batch = net.batch
     options = {"save_norm": "affine", "fusion": "max", "fuse_renorm": False, "jitter": 0.2}
