@@ -27,7 +27,7 @@ al.'s networks (ICCV 2017; how they are trained is our guess, with as many steps
 TONE, and HCML upon TONE's features (both Ye et al., AAAI 2018, with the settings of their code).
 
 ``demo`` and ``tiny`` have the same streams with four small convolutions, each with a norm, from
-scratch and without dropout: with half of the units dropped they did not learn.
+scratch and without dropout.
 
 Sweeps: ``trial`` (RegDB's ten), ``form`` (how converted images join), ``losses`` (its options),
 ``net`` (the small AlexNet's form, or a ResNet with a stem per modality).

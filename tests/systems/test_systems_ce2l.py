@@ -217,6 +217,7 @@ def test_sysu_has_protocols_of_its_own(tmp_path):
     options += ["--config.ce2l.rivals=()", "--config.ce2l.features=()"]
     options += [f"--config.data.world.{part}_identities=4" for part in ("train", "test")]
     options += ["--config.modal.kept=0", "--config.modal.form=pool"]
+    order = tmp_path / "world/pictures/exp/rand_perm_cam.mat"
     done = tiny.launch("ce2l", tmp_path, *options)
     assert done.returncode == 0, done.stderr[-2000:]
     results = json.loads((tmp_path / "results.json").read_text())
@@ -224,6 +225,9 @@ def test_sysu_has_protocols_of_its_own(tmp_path):
     assert results["arms"]["ce2l"]["trials"] == 10
     assert results["arms"]["ce2l"]["protocol"]["mask"] == "sysu"
     assert "Python's generator" in results["notes"]["galleries"]
+    again = tiny.launch("ce2l", tmp_path, *options, f"--config.ce2l.permutations={order}")
+    assert again.returncode == 0 and "steps/s" not in again.stdout, again.stderr[-2000:]
+    assert "notes" not in json.loads((tmp_path / "results.json").read_text())
 
 
 @pytest.mark.parametrize(
