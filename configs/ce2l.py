@@ -133,7 +133,7 @@ def modal(scale: str) -> ConfigDict:
         }
     )
     if scale != "paper":
-        block.update({"net": "normed", "width": 16, "hidden": 512, "embedding": 128, "decay": 0.9})
+        block.update({"net": "small", "width": 16, "hidden": 512, "embedding": 128, "decay": 0.9})
         block.update({"dropout": 0.0, "depth": 18, "size": (57, 28), "flip": True})
         block.update({"steps": 1500, "kept": 0, "rate": 0.05, "fall": 1200})
     if scale == "tiny":

@@ -107,10 +107,10 @@ class Stream(nn.Module):
         return _pool(self._conv(x, "conv5", two_thirds, 3, padding=1, groups=2))
 
     def _small(self, images: jax.Array, train: bool) -> jax.Array:
-        x, normed = imagenet_normalise(images), {"small": False, "normed": True}[self.stack]
+        x = imagenet_normalise(images)
         for i, factor in enumerate((1, 2, 4, 4), start=1):
             x = self._conv(x, f"conv{i}", factor * self.width, 3, stride=2, padding=1)
-            x = batch_norm(train, f"bn{i}", self.dtype)(x) if normed else x
+            x = batch_norm(train, f"bn{i}", self.dtype)(x)
         return x
 
     def _conv(self, x: jax.Array, name: str, features: int, size: int, **options) -> jax.Array:
@@ -130,8 +130,8 @@ class TwoStream(nn.Module):
 
     Attributes:
         classes: identities K.
-        stack: 'alexnet' (227x227 images), 'small' (four 3x3 convolutions of stride 2) or 'normed'
-            (the same with a batch norm after each, which training from scratch needs).
+        stack: 'alexnet' (227x227 images) or 'small' (four 3x3 convolutions of stride 2, with the
+            batch norms that training from scratch needs).
         width: channels of the first convolution: 96, or 16 for the small stack.
         hidden: units of fc6 (4096).
         embedding: units of fc7 (1024).

@@ -81,13 +81,21 @@ def plan(
     if "hcml" in chosen and "tone" not in chosen:
         raise ValueError("ce2l.rivals has 'hcml', which learns from the features of 'tone': add it")
     variants = [name for name in chosen if name in VARIANTS]
-    nets = {name: Settings(**{**wu, "net": name}) for name in variants}
+    nets = {name: _settings("rivals", {**wu, "net": name}) for name in variants}
     for each in nets.values():
         modal.require(each, data, "rivals")
-    own = Settings(**tone) if "tone" in chosen else None
+    own = _settings("tone", tone) if "tone" in chosen else None
     if own:
         modal.require(own, data, "tone")
     return Plan(nets, own, Contrast(**contrast), "hcml" in chosen)
+
+
+def _settings(block: str, values: Mapping[str, Any]) -> Settings:
+    """Settings whose errors name the config's block that they stand in."""
+    try:
+        return Settings(**values)
+    except ValueError as error:
+        raise ValueError(str(error).replace("modal.", f"{block}.")) from None
 
 
 def train(

@@ -17,7 +17,7 @@ from jaxreid.nets.pooling import unit
 from jaxreid.nets.resnet import STAGES
 from jaxreid.training import Aux, Phase, alternate
 
-TWO_STREAM = ("alexnet", "small", "normed")  # stacks of alexnet.TwoStream
+TWO_STREAM = ("alexnet", "small")  # stacks of alexnet.TwoStream
 NETS = (*TWO_STREAM, "resnet", *streams.VARIANTS)
 FORMS = ("paired", "pool", "ratio")
 
@@ -48,8 +48,8 @@ class Settings:
     """One network for two modalities and its training.
 
     Attributes:
-        net: ``alexnet`` (two streams joined after fc6, 227x227), ``small`` or ``normed`` (the same
-            with few layers, see ``nets.alexnet``), ``resnet`` (a stem per modality), or one of
+        net: ``alexnet`` (two streams joined after fc6, 227x227), ``small`` (the same with few
+            layers, see ``nets.alexnet``), ``resnet`` (a stem per modality), or one of
             ``nets.streams.VARIANTS``.
         depth: of ``resnet``: 18, 34, 50 or 101.
         width: channels of the first convolution.

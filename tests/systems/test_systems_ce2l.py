@@ -245,6 +245,7 @@ def test_sysu_has_protocols_of_its_own(tmp_path):
         ({"ce2l.features": ("sift",)}, "ce2l.features has 'sift'; choose among hog"),
         ({"modal.form": ""}, "modal.form is empty"),
         ({"tone.batch": 9}, "tone.batch is 9"),
+        ({"tone.crop_mode": "none"}, "tone.crop_mode is 'none'"),
         ({"ce2l.rivals": ("bdtr",)}, "ce2l.rivals has 'bdtr'; choose among one_stream"),
         ({"ce2l.rivals": ("hcml",)}, "ce2l.rivals has 'hcml', which learns from the features"),
     ],
