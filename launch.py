@@ -6,10 +6,7 @@ tests) or ``paper`` (the published settings; needs ``--config.data.name`` and
 rows of a sweep that the config file names (``jaxreid/sweep.py``).
 """
 
-import difflib
-import importlib
 import os
-import pkgutil
 import sys
 from pathlib import Path
 
@@ -45,20 +42,13 @@ def main(_: list[str]) -> None:
 
 
 def run(config: dict, directory: Path) -> None:
-    """Checks what can be checked before work starts, then runs the system."""
-    known = [module.name for module in pkgutil.iter_modules(systems.__path__)]
-    if config["system"] not in known:
-        hint = difflib.get_close_matches(config["system"], known, 1)
-        raise ValueError(
-            f"config.system is {config['system']!r}; systems are {', '.join(known)}"
-            + (f". Did you mean {hint[0]!r}?" if hint else "")
-        )
+    """Checks that there is room, says where it works and on what, then runs the system."""
     workdir.probe(directory)
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jaxreid"
     jax.config.update("jax_compilation_cache_dir", str(cache))
     devices = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
     print(f"{config['system']} in {directory}, on {devices}")
-    importlib.import_module(f"jaxreid.systems.{config['system']}").run(config, directory)
+    systems.run(config, directory)
 
 
 def run_sweep(config: ConfigDict, name: str, directory: Path) -> None:

@@ -27,7 +27,7 @@ from operator import getitem
 from pathlib import Path
 from typing import Any
 
-from benchmarks.evidence_page import page
+from benchmarks.evidence_page import page, settings_of
 from jaxreid import sweep
 from jaxreid.report.files import write_atomically
 from jaxreid.report.results import write_results
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace, seed: int) -> None:
     """One seed, from launch to stored file, unless it is there already."""
     name = "_".join(filter(None, (options.system, options.sweep)))
     stored = options.store / name / f"seed_{seed}.json"
-    if stored.exists() and json.loads(stored.read_text())["settings"] == settings(options, seed):
+    if stored.exists() and settings_of(json.loads(stored.read_text())) == settings(options, seed):
         print(f"{stored}: there already")
         return
     workdir = options.workdir / name / f"seed_{seed}"

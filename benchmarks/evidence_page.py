@@ -104,9 +104,14 @@ def _quality(found: Sequence[dict[str, dict[str, float]]], cell: Callable[..., s
     return markdown.table([("images", *kinds), *rows])
 
 
+def settings_of(run: Run) -> dict[str, Any]:
+    """What a run was made with; those made before ``parallel`` was a key were of its default."""
+    return {"parallel": "jit", "shards": 0, **run["settings"]}
+
+
 def _require_equal_settings(folder: Path, runs: Sequence[Run]) -> None:
     first, *others = [
-        {k: v for k, v in flat(run["settings"]).items() if k not in SEEDS} for run in runs
+        {k: v for k, v in flat(settings_of(run)).items() if k not in SEEDS} for run in runs
     ]
     for other in others:
         names = [k for k in sorted(first.keys() | other.keys()) if first.get(k) != other.get(k)]

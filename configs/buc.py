@@ -47,8 +47,7 @@ def get_config(scale: str = "demo") -> ConfigDict:
     return ConfigDict(
         {
             "system": "buc",
-            "seed": 0,
-            "every": common.every(scale),
+            **common.training(scale),
             "data": data,
             "reid": net,
             "buc": options,

@@ -47,8 +47,7 @@ def get_config(scale: str = "demo") -> ConfigDict:
     config = ConfigDict(
         {
             "system": "camstyle",
-            "seed": 0,
-            "every": common.every(scale),
+            **common.training(scale),
             "data": common.data(scale),
             "reid": common.reid(scale),
             "translator": "cyclegan",

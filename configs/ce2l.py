@@ -64,8 +64,7 @@ def get_config(scale: str = "demo") -> ConfigDict:
     return ConfigDict(
         {
             "system": "ce2l",
-            "seed": 0,
-            "every": common.every(scale),
+            **common.training(scale),
             "data": common.modalities(scale),
             "gan": converter(scale),
             "modal": modal(scale),

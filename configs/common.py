@@ -13,10 +13,16 @@ def check(scale: str) -> None:
         raise ValueError(f"no scale {scale!r} in this config; use one of {', '.join(SCALES)}")
 
 
-def every(scale: str) -> ConfigDict:
-    """Steps between two log lines, checkpoints, sample grids."""
+def training(scale: str) -> dict[str, Any]:
+    """What holds for every training of a run.
+
+    ``every``: steps between two log lines, checkpoints, sample grids. ``parallel``: ``jit``, or
+    ``pmap`` with ``shards`` parts of every batch, one per device if 0, each with its own batch
+    statistics and mining (``jaxreid/training/mesh.py``).
+    """
     steps = {"demo": (100, 500, 1000), "tiny": (2, 3, 4), "paper": (50, 500, 2000)}[scale]
-    return ConfigDict(dict(zip(("log", "save", "sample"), steps, strict=True)))
+    every = dict(zip(("log", "save", "sample"), steps, strict=True))
+    return {"seed": 0, "every": every, "parallel": "jit", "shards": 0}
 
 
 def data(scale: str) -> ConfigDict:

@@ -57,8 +57,7 @@ def get_config(scale: str = "demo") -> ConfigDict:
     config = ConfigDict(
         {
             "system": "crgan",
-            "seed": 0,
-            "every": common.every(scale),
+            **common.training(scale),
             "data": common.domains(scale),
             "reid": common.reid(scale),
             "renderer": renderer(scale),

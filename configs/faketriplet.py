@@ -73,8 +73,7 @@ def get_config(scale: str = "demo") -> ConfigDict:
     return ConfigDict(
         {
             "system": "faketriplet",
-            "seed": 0,
-            "every": common.every(scale),
+            **common.training(scale),
             "data": data,
             "reid": reid,
             "translator": "stargan",

@@ -17,8 +17,7 @@ def get_config(scale: str = "demo") -> ConfigDict:
     return ConfigDict(
         {
             "system": "ide",
-            "seed": 0,
-            "every": common.every(scale),
+            **common.training(scale),
             "data": common.data(scale),
             "reid": common.reid(scale),
         }

@@ -91,7 +91,5 @@ def get_config(scale: str = "demo") -> ConfigDict:
             | {"rate": 0.002, "head_rate": 0.02, "decay_every": 40, "weight_decay": 1e-4}
             | {"crop": "larger", "pad": 16}
         )
-    blocks = {"every": common.every(scale), "data": data, "reid": reid}
-    return ConfigDict(
-        {"system": "lsro", "seed": 0, **blocks, "lsro": lsro, "dcgan": dcgan},
-    )
+    blocks = {"data": data, "reid": reid, "lsro": lsro, "dcgan": dcgan}
+    return ConfigDict({"system": "lsro", **common.training(scale), **blocks})

@@ -42,8 +42,7 @@ def get_config(scale: str = "demo") -> ConfigDict:
     return ConfigDict(
         {
             "system": "m2m",
-            "seed": 0,
-            "every": common.every(scale),
+            **common.training(scale),
             "data": data,
             "reid": common.reid(scale),
             "gan": gan,

@@ -35,8 +35,7 @@ def get_config(scale: str = "demo") -> ConfigDict:
     return ConfigDict(
         {
             "system": "mmd",
-            "seed": 0,
-            "every": common.every(scale),
+            **common.training(scale),
             "data": data,
             "reid": reid,
             "mmd": {"weight": 1.0, "bandwidths": (0.5, 1.0, 2.0), "batch": reid.to_dict()["batch"]},

@@ -43,8 +43,7 @@ def get_config(scale: str = "demo") -> ConfigDict:
     return ConfigDict(
         {
             "system": "pngan",
-            "seed": 0,
-            "every": common.every(scale),
+            **common.training(scale),
             "data": data,
             "reid": net,
             "posing": posing(scale),

@@ -46,8 +46,7 @@ def get_config(scale: str = "demo") -> ConfigDict:
     config = ConfigDict(
         {
             "system": "ptgan",
-            "seed": 0,
-            "every": common.every(scale),
+            **common.training(scale),
             "data": common.domains(scale),
             "reid": common.reid(scale),
             "gan": gan,

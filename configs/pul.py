@@ -59,8 +59,7 @@ def get_config(scale: str = "demo") -> ConfigDict:
     return ConfigDict(
         {
             "system": "pul",
-            "seed": 0,
-            "every": common.every(scale),
+            **common.training(scale),
             "data": data,
             "reid": net,
             "pul": options,

@@ -61,8 +61,7 @@ def get_config(scale: str = "demo") -> ConfigDict:
     config = ConfigDict(
         {
             "system": "spgan",
-            "seed": 0,
-            "every": common.every(scale),
+            **common.training(scale),
             "data": data,
             "reid": common.reid(scale),
             "gan": gan,

@@ -84,8 +84,7 @@ def get_config(scale: str = "demo") -> ConfigDict:
     return ConfigDict(
         {
             "system": "unitystyle",
-            "seed": 0,
-            "every": common.every(scale),
+            **common.training(scale),
             "data": common.data(scale),
             "reid": reid,
             "unitygan": gan,

@@ -12,7 +12,7 @@ from flax import linen as nn
 from jaxreid import losses
 from jaxreid.data import augment
 from jaxreid.nets.cyclegan import PatchGAN, ResnetGenerator
-from jaxreid.training import Aux, Phase
+from jaxreid.training import Aux, Interlude, Phase
 from jaxreid.training.pool import exchange
 
 Rate = Callable[[Any], jax.Array]
@@ -145,7 +145,9 @@ def optimisers(
     return {name: optax.adam(rate, b1=0.5, b2=0.999) for name, rate in rates.items()}
 
 
-def phases(settings: Settings, size: tuple[int, int], method: Method = CYCLEGAN) -> list[Phase]:
+def phases(
+    settings: Settings, size: tuple[int, int], method: Method = CYCLEGAN
+) -> list[Phase | Interlude]:
     """CycleGAN's two turns, both generators, then both discriminators on pooled fakes; and more.
 
     ``G`` maps style A to B and ``F`` back; ``DA`` and ``DB`` judge the style in their name.
@@ -199,12 +201,22 @@ def phases(settings: Settings, size: tuple[int, int], method: Method = CYCLEGAN)
         return sum(terms.values()), Aux(terms, memo)
 
     def discriminators(nets, batch, memo, key):
-        terms, pools = {}, {}
-        for style, k in zip("ab", jax.random.split(key), strict=True):
-            pools[f"pool_{style}"], fake = exchange(memo[f"pool_{style}"], k, memo[f"fake_{style}"])
-            both = jnp.concatenate([memo[style], fake])
+        terms = {}
+        for style in "ab":
+            both = jnp.concatenate([memo[style], memo[f"pooled_{style}"]])
             real, fake = jnp.split(judged(nets, f"D{style.upper()}", both), 2)
             terms[f"d_{style}"] = losses.lsgan_discriminator(real, fake).mean()
-        return sum(terms.values()), Aux(terms, pools)
+        return sum(terms.values()), Aux(terms)
 
-    return [Phase(("G", "F"), generators), Phase(("DA", "DB"), discriminators), *method.turns]
+    judges = Phase(("DA", "DB"), discriminators)
+    return [Phase(("G", "F"), generators), Interlude(pooled), judges, *method.turns]
+
+
+def pooled(nets: Any, batch: Any, memo: dict[str, Any], key: jax.Array) -> dict[str, Any]:
+    """Passes both kinds of fakes through their pools: ``fake_a`` becomes ``pooled_a``."""
+    del nets, batch
+    found = {}
+    for style, k in zip("ab", jax.random.split(key), strict=True):
+        exchanged = exchange(memo[f"pool_{style}"], k, memo[f"fake_{style}"])
+        found |= dict(zip((f"pool_{style}", f"pooled_{style}"), exchanged, strict=True))
+    return found

@@ -8,10 +8,9 @@ import jax.numpy as jnp
 from jaxreid import losses
 from jaxreid.data import augment
 from jaxreid.nets.stargan import Discriminator, Generator
-from jaxreid.stages.cycle_turns import Settings
+from jaxreid.stages.cycle_turns import Settings, pooled
 from jaxreid.stages.sets import SOURCE, TARGET
-from jaxreid.training import Aux, Phase
-from jaxreid.training.pool import exchange
+from jaxreid.training import Aux, Interlude, Phase
 
 NO_CAMERA = -1  # its one-hot label is zeros
 Cameras = tuple[int, int]  # how many the source and the target have
@@ -35,7 +34,7 @@ def pair(domain: int, own: jax.Array, other: jax.Array, cameras: Cameras) -> jax
 
 def phases(
     settings: Settings, size: tuple[int, int], cameras: Cameras, class_weight: float
-) -> list[Phase]:
+) -> list[Phase | Interlude]:
     r"""M2M-GAN's two turns: both generators, then both discriminators on pooled fakes.
 
     With x from camera c of one domain and c' a camera of the other, drawn uniformly, G leads there
@@ -94,19 +93,20 @@ def phases(
         return sum(terms.values()), Aux(terms, kept)
 
     def discriminators(nets, batch, memo, key):
+        del key
         terms: dict[str, jax.Array] = {"d_camera": jnp.zeros(())}
-        pools = {}
-        for domain, k in zip((SOURCE, TARGET), jax.random.split(key), strict=True):
+        for domain in (SOURCE, TARGET):
             side = SIDES[domain]
-            pools[f"pool_{side}"], fake = exchange(memo[f"pool_{side}"], k, memo[f"fake_{side}"])
+            fake = memo[f"pooled_{side}"]
             # Without norms D treats images one by one, too.
             scores, logits = judged(nets, domain, jnp.concatenate([memo[side], fake]))
             named = losses.domain_classification(logits[: len(fake)], batch[f"camera_{side}"])
             terms[f"d_{side}"] = losses.lsgan_discriminator(*jnp.split(scores, 2)).mean()
             terms["d_camera"] += class_weight * named.mean()
-        return sum(terms.values()), Aux(terms, pools)
+        return sum(terms.values()), Aux(terms)
 
-    return [Phase(("G", "F"), generators), Phase(("DA", "DB"), discriminators)]
+    judging = Phase(("DA", "DB"), discriminators)
+    return [Phase(("G", "F"), generators), Interlude(pooled), judging]
 
 
 def networks(

@@ -14,7 +14,7 @@ from jaxreid.data import augment
 from jaxreid.losses.translation import Norm
 from jaxreid.nets.crgan import CameraClassifier, ContextGenerator, Rendering
 from jaxreid.nets.cyclegan import PatchGAN
-from jaxreid.training import Aux, Phase, State
+from jaxreid.training import Aux, Interlude, Phase, State
 from jaxreid.training.pool import empty_pool, exchange
 
 ADVERSARIAL = {
@@ -133,7 +133,7 @@ def background(mode: str, source_person: jax.Array, target_person: jax.Array) ->
 
 def phases(
     settings: Settings, nets: Mapping[str, nn.Module], judge: nn.Module, size: tuple[int, int]
-) -> list[Phase]:
+) -> list[Phase | Interlude]:
     r"""CR-GAN's two turns: the discriminator and the camera classifier, then the generator.
 
     $$L_D = \overline{\ell_D(D(X_T), D(X_G))}, \qquad L_{Ccam} = \overline{CE(C_{cam}(X_T), y_c)}$$
@@ -162,22 +162,27 @@ def phases(
     def rendered(states, memo) -> Rendering:
         return applied(states, "G", memo["source"], memo["target"], 1 - memo["target_person"])
 
-    def judges(states, batch, memo, key):
-        seen, pool = {}, {}
+    def render(states, batch, memo, key):
+        seen = {}
         for name, k in zip(("source", "target"), jax.random.split(key), strict=True):
             cropped = augment.crop_and_flip(k, batch[name], size)
             seen[name], seen[f"{name}_person"] = augment.split_mask(cropped)
         fake = rendered(states, seen).image
         if settings.pool:
-            pool["pool"], fake = exchange(memo["pool"], jax.random.fold_in(key, 2), fake)
-        both = jnp.concatenate([seen["target"], fake])
+            pool, fake = exchange(memo["pool"], jax.random.fold_in(key, 2), fake)
+            seen["pool"] = pool
+        return seen | {"fake": fake}
+
+    def judges(states, batch, memo, key):
+        del key
+        both = jnp.concatenate([memo["target"], memo["fake"]])
         # Instance norm treats images one by one, so real and rendered ones may share a call.
         real, fake = jnp.split(applied(states, "D", both), 2)
         terms = {
             "d_domain": for_judge(real, fake).mean(),
-            "d_camera": _named(applied(states, "Ccam", seen["target"]), batch["camera"]),
+            "d_camera": _named(applied(states, "Ccam", memo["target"]), batch["camera"]),
         }
-        return sum(terms.values()), Aux(terms, seen | pool)
+        return sum(terms.values()), Aux(terms)
 
     def generator(states, batch, memo, key):
         made, person = rendered(states, memo), memo["source_person"]
@@ -199,13 +204,15 @@ def phases(
             "share_inside": (made.weight * person).sum() / (person.sum() + 1e-6),
             "share_outside": (made.weight * (1 - person)).sum() / ((1 - person).sum() + 1e-6),
         }
-        average = {}
-        if settings.ema:  # of the weights before this turn: the average follows one step behind
-            old, share = memo["average"], 1 - settings.ema
-            average = {"average": optax.incremental_update(states["G"].params, old, share)}
-        return sum(terms.values()), Aux(terms | shares, average)
+        return sum(terms.values()), Aux(terms | shares)
 
-    return [Phase(("D", "Ccam"), judges), Phase(("G",), generator)]
+    def average(states, batch, memo, key):  # of weights before the turn: one step behind
+        del batch, key
+        old, share = memo["average"], 1 - settings.ema
+        return {"average": optax.incremental_update(states["G"].params, old, share)}
+
+    averaged = [Interlude(average)] if settings.ema else []
+    return [Interlude(render), Phase(("D", "Ccam"), judges), *averaged, Phase(("G",), generator)]
 
 
 def _named(logits: jax.Array, labels: jax.Array) -> jax.Array:

@@ -19,7 +19,7 @@ from jaxreid.nets.layers import batch_norm, kaiming_fan_out
 from jaxreid.nets.pooling import average, unit
 from jaxreid.stages import reid
 from jaxreid.stages.reid_turn import augmented
-from jaxreid.training import Aux, Every, Phase, State, alternate, create, fit
+from jaxreid.training import Aux, Every, Interlude, Phase, State, alternate, create, fit
 
 SHARPNESS = 10.0  # 1 / tau of eq. 1
 
@@ -90,11 +90,14 @@ def program(settings: reid.Settings, steps_per_epoch: int):
         outputs, updated = net.apply(variables, images, train=True, **rest)
         v, labels = outputs["metric"], batch["label"]
         value = repelled_loss(v, memo["memory"], labels, memo["clusters"]).mean()
-        memo = {"memory": remember(memo["memory"], v, labels)}
-        return value, Aux({"repelled": value}, memo, {"reid": updated["batch_stats"]})
+        return value, Aux({"repelled": value}, {"v": v}, {"reid": updated["batch_stats"]})
+
+    def remembered(nets, batch, memo, key):
+        del nets, key
+        return {"memory": remember(memo["memory"], memo["v"], batch["label"])}
 
     tx = {"reid": reid.optimiser(settings, steps_per_epoch)}
-    return net, tx, alternate([Phase(("reid",), turn)], tx)
+    return net, tx, alternate([Phase(("reid",), turn), Interlude(remembered)], tx)
 
 
 def train(

@@ -15,7 +15,7 @@ from jaxreid.data.keypoints import FILE as KEYPOINTS
 from jaxreid.data.layouts import announce
 from jaxreid.data.masks import MADE_UP
 from jaxreid.data.world.spec import REGDB, SYSU
-from jaxreid.training import run_once
+from jaxreid.training import run_once, shards
 from jaxreid.training.workdir import fingerprint
 
 WORLD = "world"
@@ -219,15 +219,16 @@ def pictures(workdir: Path) -> Path:
 
 
 def require_batch(name: str, batch: int, images: int | None = None) -> None:
-    """Raises ValueError if ``images`` do not fill ``batch`` or the devices cannot split it."""
+    """Raises ValueError if ``images`` do not fill ``batch`` or nobody can split it evenly."""
     if images is not None and not 1 <= batch <= images:
         raise ValueError(
             f"{name} is {batch}, but there are {images} training images: choose 1 to {images}"
         )
-    if batch % jax.device_count():
+    parts, whose = (shards(), "shards") if shards() > 1 else (jax.device_count(), "devices")
+    if batch % parts:
         raise ValueError(
-            f"{name} is {batch}, which {jax.device_count()} devices cannot share evenly: choose a "
-            f"multiple of {jax.device_count()}"
+            f"{name} is {batch}, which {parts} {whose} cannot share evenly: choose a multiple of "
+            f"{parts}"
         )
 
 

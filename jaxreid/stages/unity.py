@@ -130,7 +130,8 @@ def _batches(
         made = {}
         for turn, number in (("d", 2 * step), ("g", 2 * step + 1)):
             made[f"{turn}_x"] = np.stack([draw(number) for draw in own])
-            made[f"{turn}_y"] = np.stack([[draw(number) for draw in draws] for draws in others])
+            drawn = [np.stack([draw(number) for draw in draws], 1) for draws in others]
+            made[f"{turn}_y"] = np.stack(drawn)
         return made
 
     return batch

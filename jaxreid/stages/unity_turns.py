@@ -138,7 +138,7 @@ def phases(settings: Settings, size: tuple[int, int], cameras: int) -> list[Phas
     generators' turn only: those of G by its pass on x, those of F by its passes on y (their mean).
 
     ``batch['d_x'], batch['g_x']``: uint8 ``[B, h, w, 3]``, somewhat larger than ``size``, one for
-    each turn; ``batch['d_y'], batch['g_y']``: ``[cameras, B, h, w, 3]``. ``State.extra`` holds the
+    each turn; ``batch['d_y'], batch['g_y']``: ``[B, cameras, h, w, 3]``. ``State.extra`` holds the
     terms' running ``scales``.
 
     References:
@@ -163,15 +163,17 @@ def phases(settings: Settings, size: tuple[int, int], cameras: int) -> list[Phas
         return jax.vmap(partial(judge.apply, {"params": nets[name].params}))(images)
 
     def augmented(key, images):
+        """Maps [B,K,h,w,3] to [K,B,H,W,3]."""
         crop = partial(augment.crop_and_flip, size=size)
-        return jax.vmap(crop)(jax.random.split(key, len(images)), images)
+        by_camera = images.swapaxes(0, 1)
+        return jax.vmap(crop)(jax.random.split(key, len(by_camera)), by_camera)
 
     def discriminators(nets, batch, memo, key):
         k_x, k_y, k_draw = jax.random.split(key, 3)
-        x, y = augmented(k_x, batch["d_x"][None]), augmented(k_y, batch["d_y"])
+        x, y = augmented(k_x, batch["d_x"][:, None]), augmented(k_y, batch["d_y"])
         if settings.draw == "one":
-            drawn = jax.random.randint(k_draw, (settings.batch,), 0, cameras)
-            y = y[drawn, jnp.arange(settings.batch)][None]
+            drawn = jax.random.randint(k_draw, (y.shape[1],), 0, cameras)
+            y = y[drawn, jnp.arange(y.shape[1])][None]
         fake_x, fake_y = run(nets, "F", y)[0], run(nets, "G", x)[0]
         scores_x = judged(nets, "DX", jnp.concatenate([x, fake_x])).scores
         scores_y = judged(nets, "DY", jnp.concatenate([fake_y, y])).scores
@@ -199,7 +201,7 @@ def phases(settings: Settings, size: tuple[int, int], cameras: int) -> list[Phas
 
     def generators(nets, batch, memo, key):
         k_x, k_y, k_draw = jax.random.split(key, 3)
-        x, y = augmented(k_x, batch["g_x"][None]), augmented(k_y, batch["g_y"])
+        x, y = augmented(k_x, batch["g_x"][:, None]), augmented(k_y, batch["g_y"])
         attention, _ = run(nets, "G", y, "attention")
         chosen, weights = drawn_cameras(settings, k_draw, attention)
         what, stats = seen(nets, jnp.concatenate([x, y[chosen]]))

@@ -1,14 +1,15 @@
 """The training core: state, step builder, the one loop. It knows nothing of re-ID."""
 
 from jaxreid.training.loop import Every, Preempted, fit
-from jaxreid.training.mesh import make_mesh
+from jaxreid.training.mesh import make_mesh, parallel, shards
 from jaxreid.training.state import Net, State, create
-from jaxreid.training.step import Aux, Phase, Step, alternate
+from jaxreid.training.step import Aux, Interlude, Phase, Step, alternate
 from jaxreid.training.workdir import WorkdirError, run_once
 
 __all__ = [
     "Aux",
     "Every",
+    "Interlude",
     "Net",
     "Phase",
     "Preempted",
@@ -19,5 +20,7 @@ __all__ = [
     "create",
     "fit",
     "make_mesh",
+    "parallel",
     "run_once",
+    "shards",
 ]

@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxreid.training.checkpoints import Checkpoints
-from jaxreid.training.mesh import make_mesh, placement
+from jaxreid.training.mesh import make_mesh, placement, shards
 from jaxreid.training.metrics import MetricWriter, Progress
 from jaxreid.training.state import State
 from jaxreid.training.step import Step
@@ -67,7 +67,8 @@ def fit(
         every: how often to log, save and sample; the last step does all three.
         sample: called as ``sample(state, step)``.
         keep: steps whose checkpoints are written, whatever ``every`` says, and kept for good.
-        models: number of stacked models, when state and batch carry a leading axis of models.
+        models: number of stacked models, when state and batch carry a leading axis of models; then
+            devices share models, and none is trained in shards (``mesh.parallel``).
         mesh: devices to use; all by default.
 
     Returns:
@@ -82,6 +83,7 @@ def fit(
     first = next(iter(batches(0, 1)))[1]
     state_sharding, batch_sharding = placement(mesh, first, models)
     shardings = (state_sharding, None)
+    step = step.sharded(shards()) if models is None else step
     programs = step.map(partial(jax.jit, donate_argnums=0, out_shardings=shardings)).programs
     label = directory.name
 

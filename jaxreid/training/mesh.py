@@ -1,11 +1,55 @@
-"""Devices: one axis named ``data``; the state is replicated or stacked, the batch is split."""
+"""Devices: one axis named ``data``; the state is replicated or stacked, the batch is split.
 
-from collections.abc import Mapping, Sequence
+``parallel='jit'`` trains on a batch as one: losses, mining and batch norm see all of it, whatever
+the number of devices. ``parallel='pmap'`` trains on it in shards, as devices do that each run the
+step on their own part and average gradients (see ``step.alternate``).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+
+MODES = ("jit", "pmap")
+_SHARDS: ContextVar[int] = ContextVar("shards", default=1)
+
+
+@contextmanager
+def parallel(mode: str, number: int = 0) -> Iterator[None]:
+    """Trainings inside see whole batches, or shards of them.
+
+    Args:
+        mode: ``jit`` or ``pmap``.
+        number: of shards under ``pmap``, a multiple of the number of devices, each of which takes
+            as many; 0 is one per device. The result depends on it, not on the devices.
+
+    Raises:
+        ValueError: an unknown mode, shards under ``jit``, shards that devices cannot share.
+    """
+    if mode not in MODES:
+        raise ValueError(f"config.parallel is {mode!r}; choose one of {', '.join(MODES)}")
+    if mode == "jit" and number:
+        raise ValueError(f"config.shards is {number}, but config.parallel 'jit' has no shards")
+    devices = jax.device_count()
+    if number < 0 or number % devices:
+        raise ValueError(
+            f"config.shards is {number}, which {devices} devices cannot share evenly: choose a "
+            f"multiple of {devices}, or 0"
+        )
+    token = _SHARDS.set(1 if mode == "jit" else number or devices)
+    try:
+        yield
+    finally:
+        _SHARDS.reset(token)
+
+
+def shards() -> int:
+    """Number of shards that batches are trained in here, 1 outside ``parallel``."""
+    return _SHARDS.get()
 
 
 def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:

@@ -3,9 +3,11 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
@@ -31,6 +33,9 @@ class Aux(NamedTuple):
     stats: Mapping[str, Any] = {}
 
 
+Loss = Callable[[dict[str, Net], Batch, dict[str, Any], jax.Array], tuple[ArrayLike, Aux]]
+
+
 @dataclass(frozen=True)
 class Phase:
     """One optimiser turn inside a step.
@@ -44,8 +49,19 @@ class Phase:
     """
 
     trains: tuple[str, ...]
-    loss: Callable[[dict[str, Net], Batch, dict[str, Any], jax.Array], tuple[ArrayLike, Aux]]
+    loss: Loss
     every: int = 1
+
+
+@dataclass(frozen=True)
+class Interlude:
+    """What happens between two turns: it sees the whole batch, however the turns are sharded.
+
+    Attributes:
+        run: ``run(nets, batch, memo, key)`` gives entries of the memo, as ``Aux.memo``.
+    """
+
+    run: Callable[[dict[str, Net], Batch, dict[str, Any], jax.Array], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -56,11 +72,20 @@ class Step:
     the CPU, XLA runs a convolution inside a branch an order of magnitude more slowly.
 
     Attributes:
-        programs: pure functions ``(state, batch) -> (state, metrics)``; step s is due to
-            ``programs[s % len(programs)]``. Equal ones are the same object.
+        build: gives the programs for a number of shards (see ``alternate``).
+        shards: that number.
     """
 
-    programs: tuple[Program, ...]
+    build: Callable[[int], tuple[Program, ...]]
+    shards: int = 1
+
+    @cached_property
+    def programs(self) -> tuple[Program, ...]:
+        """Pure functions ``(state, batch) -> (state, metrics)``, equal ones the same object.
+
+        Step s is due to ``programs[s % len(programs)]``.
+        """
+        return self.build(self.shards)
 
     def __call__(self, state: State, batch: Batch) -> tuple[State, Metrics]:
         """Takes the step that ``state.step`` says, which must be known where there is a choice."""
@@ -69,34 +94,62 @@ class Step:
 
     def map(self, transform: Callable[[Program], Program]) -> "Step":
         """The same step with every program transformed (``jax.jit``, ``jax.vmap``)."""
-        made = {program: transform(program) for program in self.programs}
-        return Step(tuple(made[program] for program in self.programs))
+
+        def build(shards: int) -> tuple[Program, ...]:
+            programs = self.build(shards)
+            made = {program: transform(program) for program in programs}
+            return tuple(made[program] for program in programs)
+
+        return Step(build, self.shards)
+
+    def sharded(self, shards: int) -> "Step":
+        """The same step with every batch in ``shards`` parts."""
+        return Step(self.build, shards)
 
 
-def alternate(phases: Sequence[Phase], tx: Mapping[str, optax.GradientTransformation]) -> Step:
+def alternate(
+    phases: Sequence[Phase | Interlude], tx: Mapping[str, optax.GradientTransformation]
+) -> Step:
     """Builds ``step(state, batch) -> (state, metrics)`` that runs the phases in order.
 
     Phase i sees the nets as phases before it left them, the memo they filled, and the key
     ``fold_in(fold_in(state.key, state.step), i)``. The memo begins with ``State.extra`` and the
     number of the step, ``step``. Nets that no phase trains stay bit-identical.
 
+    In S shards (``Step.sharded``), what a loss sees is one of S equal parts of the batch's rows and
+    of the memo's: batch statistics and mining stay within a shard, and gradients, metrics and
+    running statistics are the means over the shards. That is what S devices under ``pmap`` do, each
+    with its own part; here any number of devices that divides S computes the same. Shard s has the
+    key ``fold_in(key, s)`` of its phase. Entries of ``State.extra`` are seen whole by every
+    shard, and where a loss replaces one, by their mean; all other entries of the memo have rows
+    like the batch. An ``Interlude`` sees all rows.
+
     Args:
-        phases: the optimiser turns of one step, in order.
+        phases: the optimiser turns of one step, in order, and what is between them.
         tx: per trained net its optimiser.
     """
-    period = math.lcm(*(phase.every for phase in phases))
-    due = [tuple(s % phase.every == 0 for phase in phases) for s in range(period)]
-    programs = {turns: _program(phases, turns, tx) for turns in due}
-    return Step(tuple(programs[turns] for turns in due))
+    period = math.lcm(*(phase.every for phase in phases if isinstance(phase, Phase)))
+    due = [tuple(s % getattr(phase, "every", 1) == 0 for phase in phases) for s in range(period)]
+
+    def build(shards: int) -> tuple[Program, ...]:
+        programs = {turns: _program(phases, turns, tx, shards) for turns in due}
+        return tuple(programs[turns] for turns in due)
+
+    return Step(build)
 
 
-def _program(phases, due, tx) -> Program:
+def _program(phases, due, tx, shards: int) -> Program:
     def step(state: State, batch: Batch) -> tuple[State, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
         nets, memo, metrics = dict(state.nets), {**state.extra, "step": state.step}, {}
+        whole = frozenset(memo)
         for i, phase in enumerate(phases):
-            if due[i]:
-                turned, aux = _turn(phase, tx, nets, batch, memo, jax.random.fold_in(key, i))
+            k = jax.random.fold_in(key, i)
+            if due[i] and isinstance(phase, Interlude):
+                memo |= jax.lax.stop_gradient(dict(phase.run(nets, batch, memo, k)))
+            elif due[i]:
+                loss = phase.loss if shards == 1 else _by_shards(phase.loss, shards, whole)
+                turned, aux = _turn(phase.trains, loss, tx, nets, batch, memo, k)
                 nets |= turned
                 memo |= jax.lax.stop_gradient(dict(aux.memo))
                 metrics |= aux.metrics
@@ -106,14 +159,45 @@ def _program(phases, due, tx) -> Program:
     return step
 
 
-def _turn(phase, tx, nets, batch, memo, key) -> tuple[dict[str, Net], Aux]:
-    def scalar(params):
-        view = nets | {n: nets[n].replace(params=params[n]) for n in phase.trains}
-        return phase.loss(view, batch, memo, key)
+def _by_shards(loss: Loss, shards: int, whole: frozenset[str]) -> Loss:
+    """``loss`` of every shard by itself, and the means of what they say."""
 
-    gradients, aux = jax.grad(scalar, has_aux=True)({n: nets[n].params for n in phase.trains})
+    def split(x: jax.Array) -> jax.Array:
+        if x.shape[0] % shards:
+            raise ValueError(f"a batch of {x.shape[0]} rows cannot be split into {shards} shards")
+        return x.reshape(shards, -1, *x.shape[1:])
+
+    def mean(tree: Any) -> Any:
+        return jax.tree.map(lambda x: x.mean(0).astype(x.dtype), tree)
+
+    def joined(nets, batch, memo, key):
+        keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(shards))
+        shared = {name: memo[name] for name in whole}
+        parted = {name: jax.tree.map(split, x) for name, x in memo.items() if name not in whole}
+
+        def one(batch, parted, key):
+            return loss(nets, batch, parted | shared, key)
+
+        values, aux = jax.vmap(one)(jax.tree.map(split, dict(batch)), parted, keys)
+        memo = {
+            name: mean(x)
+            if name in whole
+            else jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), x)
+            for name, x in aux.memo.items()
+        }
+        return jnp.mean(values), Aux(mean(aux.metrics), memo, mean(aux.stats))
+
+    return joined
+
+
+def _turn(trains, loss, tx, nets, batch, memo, key) -> tuple[dict[str, Net], Aux]:
+    def scalar(params):
+        view = nets | {n: nets[n].replace(params=params[n]) for n in trains}
+        return loss(view, batch, memo, key)
+
+    gradients, aux = jax.grad(scalar, has_aux=True)({n: nets[n].params for n in trains})
     turned = {}
-    for name in phase.trains:
+    for name in trains:
         net = nets[name]
         updates, opt = tx[name].update(gradients[name], net.opt, net.params)
         params = optax.apply_updates(net.params, updates)

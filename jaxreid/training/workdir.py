@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from jaxreid.training.mesh import shards
+
 
 class WorkdirError(RuntimeError):
     """The work directory cannot be used; the message says why and how to mend it."""
@@ -34,7 +36,7 @@ def run_once(directory: Path, settings: Mapping[str, Any], make: Callable[[], ob
     Args:
         directory: the stage's own directory, created if needed.
         settings: plain values that determine the result: the stage's part of the config and the
-            fingerprints of its inputs.
+            fingerprints of its inputs. The number of shards (``mesh.parallel``) joins them.
         make: does the work.
 
     Returns:
@@ -43,7 +45,7 @@ def run_once(directory: Path, settings: Mapping[str, Any], make: Callable[[], ob
     Raises:
         WorkdirError: if the directory was made with other settings; names the first that differ.
     """
-    settings = json.loads(json.dumps(settings))
+    settings = json.loads(json.dumps({**settings, **_mode()}))
     _take_over(directory, settings)
     refuse_others(directory, settings)
     if not (directory / "done.json").exists():
@@ -52,6 +54,11 @@ def run_once(directory: Path, settings: Mapping[str, Any], make: Callable[[], ob
         make()
         write_json(directory / "done.json", settings)
     return fingerprint(settings)
+
+
+def _mode() -> dict[str, int]:
+    """The number of shards, where a batch is not trained on as one."""
+    return {"shards": shards()} if shards() > 1 else {}
 
 
 def share(root: Path) -> None:

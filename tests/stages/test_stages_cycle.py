@@ -28,13 +28,13 @@ def turns(monkeypatch):
     params = {"G": (1.0, 0.1), "F": (0.5, 0.0), "DA": (1.0, 0.0), "DB": (2.0, 0.0)}
     nets = {name: SimpleNamespace(params=value) for name, value in params.items()}
     batch = {"a": np.full((1, 6, 4, 3), 153, np.uint8), "b": np.full((1, 6, 4, 3), 51, np.uint8)}
-    generators, discriminators = cycle.phases(SETTINGS, SIZE)
+    generators, between, discriminators = cycle.phases(SETTINGS, SIZE)
     assert generators.trains == ("G", "F") and discriminators.trains == ("DA", "DB")
-    return nets, batch, generators, discriminators
+    return nets, batch, generators, between, discriminators
 
 
 def test_generators_lower_the_objective_worked_out_by_hand(turns):
-    nets, batch, generators, _ = turns
+    nets, batch, generators, *_ = turns
     total, aux = generators.loss(nets, batch, {"step": 0}, jax.random.key(0))
     expected = {
         "g_adversarial": 0.4**2 + 1.3**2,
@@ -46,17 +46,18 @@ def test_generators_lower_the_objective_worked_out_by_hand(turns):
 
 
 def test_discriminators_judge_the_style_in_their_name(turns):
-    nets, batch, generators, discriminators = turns
+    nets, batch, generators, between, discriminators = turns
     memo = generators.loss(nets, batch, {"step": 0}, jax.random.key(0))[1].memo
     memo |= {f"pool_{style}": empty_pool(50, (*SIZE, 3)) for style in "ab"}
-    _, aux = discriminators.loss(nets, batch, memo, jax.random.key(1))
+    kept = between.run(nets, batch, memo, jax.random.key(1))
+    assert kept.keys() == {"pool_a", "pool_b", "pooled_a", "pooled_b"}
+    _, aux = discriminators.loss(nets, batch, memo | kept, jax.random.key(2))
     found = {name: float(x) for name, x in aux.metrics.items()}
     assert found == pytest.approx({"d_a": 0.365, "d_b": 2.6}, rel=1e-5)
-    assert set(aux.memo) == {"pool_a", "pool_b"}
 
 
 def test_generators_learn_from_every_term(turns):
-    nets, batch, generators, _ = turns
+    nets, batch, generators, *_ = turns
 
     def of(shift):
         moved = nets | {"G": SimpleNamespace(params=(1.0, shift))}

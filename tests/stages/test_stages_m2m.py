@@ -122,11 +122,13 @@ def test_the_loss_of_the_generators(nets):
 
 
 def test_the_loss_of_the_discriminators_and_what_their_camera_heads_learn_from(nets):
-    turn, key = m2m_turns.phases(SETTINGS, SIZE, CAMERAS, WEIGHT)[1], jax.random.key(5)
+    _, between, turn = m2m_turns.phases(SETTINGS, SIZE, CAMERAS, WEIGHT)
+    key = jax.random.key(5)
     assert turn.trains == ("DA", "DB")
     images = np.random.default_rng(6).uniform(-1, 1, (4, 2, *SIZE, 3)).astype(np.float32)
     memo = dict(zip(("a", "b", "fake_a", "fake_b"), images, strict=True))
     memo |= {f"pool_{side}": empty_pool(4, (*SIZE, 3)) for side in "ab"}  # pass what they get
+    memo |= between.run(nets, BATCH, memo, key)
 
     @jax.jit
     def learned(memo):
@@ -150,7 +152,7 @@ def test_the_loss_of_the_discriminators_and_what_their_camera_heads_learn_from(n
         np.testing.assert_allclose(aux.metrics[name], number, rtol=2e-5, err_msg=name)
     np.testing.assert_allclose(value, sum(expected.values()), rtol=1e-5)
 
-    others = learned(memo | {"fake_a": -images[2], "fake_b": -images[3]})[1]
+    others = learned(memo | {"pooled_a": -images[2], "pooled_b": -images[3]})[1]
     for name in ("DA", "DB"):
         one, two = slopes[name], others[name]
         equal = {layer: jax.tree.map(jnp.array_equal, one[layer], two[layer]) for layer in one}

@@ -64,7 +64,8 @@ def batch():
     rng = np.random.default_rng(0)
     left = rng.integers(0, 256, (2, 1 + CAMERAS, SETTINGS.batch, SIZE[0], SIZE[1] // 2, 3))
     both = np.concatenate([left, left[..., ::-1, :]], axis=-2).astype(np.uint8)
-    return {"d_x": both[0, 0], "d_y": both[0, 1:], "g_x": both[1, 0], "g_y": both[1, 1:]}
+    y = both[:, 1:].swapaxes(1, 2)
+    return {"d_x": both[0, 0], "d_y": y[0], "g_x": both[1, 0], "g_y": y[1]}
 
 
 def loss_of(settings, turn=1):
@@ -120,7 +121,9 @@ def looked_at(nets, batch):
             "stats": stats,
         }
 
-    x, *y = (images / np.float32(127.5) - 1 for images in (batch["g_x"], *batch["g_y"]))
+    x, *y = (
+        images / np.float32(127.5) - 1 for images in (batch["g_x"], *batch["g_y"].swapaxes(0, 1))
+    )
     x = one_way("G", "F", "DX", "DY", x)
     y = [one_way("F", "G", "DY", "DX", images) | {"own": run("G", images)[1]} for images in y]
     terms = [
@@ -233,7 +236,9 @@ def test_discriminators_rest_in_odd_steps():
 
 def test_discriminators_lower_the_halved_cross_entropy(nets, batch):
     generator, judge = unity_turns.networks(SETTINGS)
-    x, *y = (images / np.float32(127.5) - 1 for images in (batch["d_x"], *batch["d_y"]))
+    x, *y = (
+        images / np.float32(127.5) - 1 for images in (batch["d_x"], *batch["d_y"].swapaxes(0, 1))
+    )
 
     @partial(jax.jit, static_argnums=0)
     def fake(name, images):
@@ -297,7 +302,7 @@ def test_a_turn_learns_through_its_weights_only_if_asked(nets, batch, monkeypatc
         net = with_style({"style": style}).nets["G"]
         variables = {"params": net.params, "batch_stats": net.stats}
         attend = partial(generator.apply, train=True, mutable=["batch_stats"], method="attention")
-        y = batch["g_y"] / np.float32(127.5) - 1
+        y = batch["g_y"].swapaxes(0, 1) / np.float32(127.5) - 1
         means = jnp.stack([attend(variables, images)[0].mean() for images in y])
         return (np.array(SHARES) @ towards * means).sum()
 
@@ -317,7 +322,7 @@ def test_every_form_of_the_networks_takes_a_step(options):
     init, step = unity.program(settings, SIZE, CAMERAS, 4)
     state = jax.eval_shape(init, jax.random.key(0)[None])
     image = jax.ShapeDtypeStruct((1, settings.batch, *SIZE, 3), jnp.uint8)
-    images = jax.ShapeDtypeStruct((1, CAMERAS, settings.batch, *SIZE, 3), jnp.uint8)
+    images = jax.ShapeDtypeStruct((1, settings.batch, CAMERAS, *SIZE, 3), jnp.uint8)
     batch = {"d_x": image, "d_y": images, "g_x": image, "g_y": images}
     after, metrics = jax.eval_shape(step.programs[0], state, batch)
     shapes = [jax.tree.map(lambda x: (x.shape, x.dtype), s) for s in (after, state)]
@@ -412,18 +417,14 @@ def test_batches_are_fresh_for_each_turn_and_of_the_cameras_they_name(tmp_path):
         for turn in "dg":
             seen = [[cameras[i.tobytes()] for i in images] for images in batch[f"{turn}_x"]]
             assert seen == [[1, 1], [2, 2]]
-            assert batch[f"{turn}_y"].shape == (2, 3, 2, *SIZE, 3)
+            assert batch[f"{turn}_y"].shape == (2, 2, 3, *SIZE, 3)
             for model in batch[f"{turn}_y"]:
-                assert [[cameras[i.tobytes()] for i in y] for y in model] == [
-                    [0, 0],
-                    [1, 1],
-                    [2, 2],
-                ]
+                assert [[cameras[i.tobytes()] for i in y] for y in model] == [[0, 1, 2]] * 2
         again = draw(step)
         assert all(np.array_equal(batch[name], again[name]) for name in batch)
         # Of six images of a camera, a step draws two and two others.
         draws = {"x": [batch[f"{turn}_x"][0] for turn in "dg"]}
-        draws |= {f"y{k}": [batch[f"{turn}_y"][0, k] for turn in "dg"] for k in range(3)}
+        draws |= {f"y{k}": [batch[f"{turn}_y"][0, :, k] for turn in "dg"] for k in range(3)}
         for two in draws.values():
             assert step % 3 == 1 or len({image.tobytes() for image in np.concatenate(two)}) == 4
 

@@ -164,3 +164,40 @@ def test_systems_killed_and_continued_end_with_equal_results(tmp_path, system):
     assert kill_until_done(system, tmp_path / "cut", signals, seed=0, longest=15) > 0
     whole, cut = ((tmp_path / d / "results.json").read_bytes() for d in ("whole", "cut"))
     assert whole == cut
+
+
+EVEN = {  # batches of 3 at scale tiny
+    "camstyle": ["--config.reid.generated_batch=4"],
+    "lsro": ["--config.reid.generated_batch=4"],
+    "hhl": ["--config.hhl.batch=4"],
+}
+
+
+@pytest.mark.parametrize(
+    "system",
+    [
+        "ide",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in (
+                *("camstyle", "lsro", "faketriplet", "unitystyle"),
+                *("ptgan", "spgan", "crgan", "m2m", "mmd", "hhl", "taudl", "pul", "buc"),
+                *("pngan", "ce2l"),
+            )
+        ),
+    ],
+)
+def test_systems_train_in_one_shard_per_device(tmp_path, system):
+    options = ["--config.parallel=pmap", *EVEN.get(system, [])]
+    done = subprocess.run(
+        [*command(system, tmp_path), *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"JAX_NUM_CPU_DEVICES": "2"},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    stages = [json.loads(path.read_text()) for path in tmp_path.rglob("settings.json")]
+    assert stages and all(stage["shards"] == 2 for stage in stages)
+    done = subprocess.run(command(system, tmp_path), cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and "shards: 2 there, absent now" in done.stderr
