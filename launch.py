@@ -3,7 +3,10 @@
 SCALE is ``demo`` (default: the embedded world, minutes on two CPU cores), ``tiny`` (seconds, for
 tests) or ``paper`` (the published settings; needs ``--config.data.name`` and
 ``--config.data.root``). The same command continues an interrupted run. ``--sweep=NAME`` runs all
-rows of a sweep that the config file names (``jaxreid/sweep.py``).
+rows of a sweep that the config file names (``jaxreid/sweep.py``). On several machines, or with
+several processes on one, give each the same command: with ``--distributed`` where JAX finds the
+others by itself (Cloud TPU, Slurm, MPI), or else with ``--coordinator=HOST:PORT --processes=N
+--process=K``.
 """
 
 import os
@@ -15,11 +18,15 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from jaxreid import sweep, systems
-from jaxreid.training import WorkdirError, workdir
+from jaxreid.training import WorkdirError, processes, workdir
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/SYSTEM.py[:SCALE]")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run (runs/SYSTEM by default).")
 _SWEEP = flags.DEFINE_string("sweep", None, "Runs every row of this sweep of the config file.")
+_DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Joins the processes that JAX can find.")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of the first process.")
+_PROCESSES = flags.DEFINE_integer("processes", None, "Number of processes, with --coordinator.")
+_PROCESS = flags.DEFINE_integer("process", None, "Number of this one, from 0.")
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where in the code an error came from.")
 
 
@@ -29,6 +36,7 @@ def main(_: list[str]) -> None:
     if _CONFIG.value is None:
         sys.exit("error: --config is missing; try --config=configs/camstyle.py")
     try:
+        connect()
         name = "_".join(filter(None, (_CONFIG.value.system, _SWEEP.value)))
         directory = Path(_WORKDIR.value or Path("runs") / name)
         if _SWEEP.value:
@@ -41,13 +49,35 @@ def main(_: list[str]) -> None:
         sys.exit(f"error: {error}")
 
 
+def connect() -> None:
+    """Joins other processes, if asked to; all but the first are silent from then on."""
+    address, number, this = _COORDINATOR.value, _PROCESSES.value, _PROCESS.value
+    if address is not None and number is not None and this is not None and not _DISTRIBUTED.value:
+        if not 0 <= this < number:
+            raise ValueError(
+                f"--process is {this}: of {number} processes (--processes) the numbers are 0 to "
+                f"{number - 1}"
+            )
+        jax.distributed.initialize(address, number, this)
+    elif (address, number, this) != (None, None, None):
+        raise ValueError(
+            "processes are joined by --coordinator, --processes and --process together, or by "
+            "--distributed alone"
+        )
+    elif _DISTRIBUTED.value:
+        jax.distributed.initialize()
+    if not processes.leads():
+        sys.stdout = Path(os.devnull).open("w")
+
+
 def run(config: dict, directory: Path) -> None:
     """Checks that there is room, says where it works and on what, then runs the system."""
     workdir.probe(directory)
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jaxreid"
     jax.config.update("jax_compilation_cache_dir", str(cache))
     devices = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
-    print(f"{config['system']} in {directory}, on {devices}")
+    several = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
+    print(f"{config['system']} in {directory}, on {devices}{several}")
     systems.run(config, directory)
 
 

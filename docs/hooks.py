@@ -41,6 +41,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         {"From set to set": "crossing.md"},
         {"Visible and infrared": "modality.md"},
         {"Poses": "pose.md"},
+        {"Devices": "devices.md"},
         {"Proofs": "proofs.md"},
         {"Reference": reference},
     ]

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from jaxreid.report import markdown, results
 from jaxreid.report.files import write_atomically
-from jaxreid.training import workdir
+from jaxreid.training import processes, workdir
 
 REFERENCES = (results.BASELINE, "jitter", "cut_and_paste", "two_nets", results.ORACLE)
 """Arms that a system is compared with, in any view; the others are its own."""
@@ -83,6 +83,18 @@ def run(
         found[row], notes = left["arms"], notes | left.get("notes", {})
         for part in MEASURED & left.keys():
             measured.setdefault(part, {})[row] = left[part]
+    _publish(directory, found, notes, measured, settings)
+
+
+@processes.first
+def _publish(
+    directory: Path,
+    found: Mapping[str, Any],
+    notes: Mapping[str, str],
+    measured: Mapping[str, Any],
+    settings: Mapping[str, Any],
+) -> None:
+    """The table of all rows."""
     arms, spread = lines(found), {}
     if TRIALS in settings.get("sweep", {}) and len(found) > 1:
         means, spread = over_trials(found)

@@ -47,7 +47,7 @@ class Block(NamedTuple):
 
 def single_device() -> Mesh:
     """Returns the mesh of one device, for callers without one."""
-    return jax.make_mesh((1,), ("data",), (AxisType.Auto,), devices=jax.devices()[:1])
+    return jax.make_mesh((1,), ("data",), (AxisType.Auto,), devices=jax.local_devices()[:1])
 
 
 def shard_gallery(

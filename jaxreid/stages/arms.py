@@ -114,7 +114,7 @@ def train(
     determined_by |= {"joined": joined.made_by} if joined else {}
     determined_by |= {"start": start.made_by} if start else {}
     determined_by |= {"slow": slow} if slow else {}
-    made_by = run_once(directory, determined_by, model)
+    made_by = run_once(directory, determined_by, model, trains=True)
     return Trained(name, directory, model, settings.batch, made_by, learned=data.train)
 
 

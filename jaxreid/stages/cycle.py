@@ -25,7 +25,7 @@ from jaxreid.stages.cycle_turns import (
     phases,
 )
 from jaxreid.stages.sets import Sets, Translate, Translators
-from jaxreid.training import Every, State, alternate, create, fit, run_once
+from jaxreid.training import Every, State, alternate, create, divided, fit, run_once
 from jaxreid.training.pool import empty_pool
 from jaxreid.training.workdir import fingerprint
 
@@ -122,7 +122,8 @@ def train(
         )
         made_by = {"gan": asdict(settings), "pairs": group, "seed": seed}
         made_by |= {"data": data.made_by, "size": data.train.size, **dict(method.made_by)}
-        fingerprints.append(run_once(directory / name, made_by, partial(training, steps[-1])))
+        whole = partial(training, steps[-1])
+        fingerprints.append(run_once(directory / name, made_by, whole, trains=True))
         trainings.append((group, training))
 
     def after(step: int) -> Translators:
@@ -244,7 +245,7 @@ def _translators(
     def translator(name: str, model: int) -> Translate:
         def translate(split: Split, rows: np.ndarray) -> np.ndarray:
             params = jax.tree.map(lambda x: x[model], state().nets[name].params)
-            return np.asarray(_apply(generator, params, split.images(rows)))
+            return np.asarray(_apply(generator, params, divided(split.images(rows))))
 
         return translate
 

@@ -107,7 +107,7 @@ def train(directory: Path, data: Sets, settings: Settings, *, seed: int, every: 
     made_by = {"dcgan": asdict(settings), "seed": seed, "data": data.made_by}
     # Called again, a finished training only reads its last checkpoint.
     state = cache(partial(_train, directory, data, settings, seed, every))
-    fingerprint = run_once(directory, made_by, state)
+    fingerprint = run_once(directory, made_by, state, trains=True)
 
     def draw(number: int, count: int) -> np.ndarray:
         return _draw(settings, state(), jax.random.fold_in(jax.random.key(seed), number), count)

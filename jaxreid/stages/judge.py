@@ -28,7 +28,7 @@ from jaxreid.nets.reid import ReID
 from jaxreid.stages import arms, reid
 from jaxreid.stages.choose import Chooser
 from jaxreid.stages.sets import Generated, Sets, Translators
-from jaxreid.training import Every, run_once
+from jaxreid.training import Every, divided, run_once
 from jaxreid.training.workdir import fingerprint, write_json
 
 HELD_OUT = 0.2  # of the training people
@@ -290,8 +290,8 @@ def _look(judges: Sequence[arms.Trained], cameras: np.ndarray, images, count: in
     for start in range(0, count, batch):
         rows = np.arange(start, min(start + batch, count))
         shown = images(np.resize(rows, batch))  # filled up with repeats: one program for all
-        embeddings.append(np.asarray(_outputs(*person, shown)["test"])[: len(rows)])
-        logits = np.asarray(_outputs(*camera, shown)["logits"])[: len(rows)]
+        embeddings.append(np.asarray(_outputs(*person, divided(shown))["test"])[: len(rows)])
+        logits = np.asarray(_outputs(*camera, divided(shown))["logits"])[: len(rows)]
         said.append(cameras[logits.argmax(axis=1)])
         colours.append(shown[: len(rows)].mean((1, 2), np.float32) / 255)
     return Seen(np.concatenate(embeddings), np.concatenate(said), np.concatenate(colours))

@@ -16,7 +16,7 @@ from jaxreid.stages.cycle_turns import CYCLEGAN, Settings, optimisers
 from jaxreid.stages.domains import NAMES, Domains
 from jaxreid.stages.m2m_turns import OUT, SIDES, Cameras, networks, pair, phases
 from jaxreid.stages.sets import SOURCE, TARGET, Translators, require_batch
-from jaxreid.training import Every, State, alternate, create, fit, run_once
+from jaxreid.training import Every, State, alternate, create, divided, fit, run_once
 from jaxreid.training.pool import empty_pool
 
 
@@ -91,7 +91,7 @@ def train(
     made_by = {"gan": asdict(settings), "class_weight": class_weight, "seed": seed}
     made_by |= {"data": data.made_by, "size": data.source.train.size}
     training = cache(partial(_train, directory, data, settings, class_weight, seed, every))
-    trained = run_once(directory, made_by, training)
+    trained = run_once(directory, made_by, training, trains=True)
     target = len(_cameras(data.target.train))
 
     def translate(split: Split, rows: np.ndarray) -> np.ndarray:
@@ -152,7 +152,8 @@ def _styled(
     split, generator = splits[domain], networks(settings, cameras)[0]
     label = pair(domain, jnp.asarray(_numbers(split, rows)), jnp.asarray(other), cameras)
     params = state().nets[OUT[domain]].params
-    return np.asarray(star.render(generator, params, split.images(rows), label))
+    seen = (divided(split.images(rows)), divided(np.asarray(label)))
+    return np.asarray(star.render(generator, params, *seen))
 
 
 def _sample(directory: Path, step: int, state, data: Domains, settings: Settings) -> None:

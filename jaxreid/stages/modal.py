@@ -20,7 +20,7 @@ from jaxreid.stages.modal_batches import Drawn, batches
 from jaxreid.stages.modal_turn import ModalLoss, Settings, build, identity_loss, program
 from jaxreid.stages.scoring import Features
 from jaxreid.stages.sets import Generated, Sets, require_batch
-from jaxreid.training import Every, State, create, fit, run_once
+from jaxreid.training import Every, State, create, divided, fit, run_once
 
 __all__ = ["Settings", "identity_loss", "require", "train"]
 
@@ -100,7 +100,7 @@ def train(
         "generated": generated.made_by if generated else "",
         "pretrained": checksum(settings.pretrained),
     }
-    made_by = run_once(directory, determined_by, partial(training, settings.steps))
+    made_by = run_once(directory, determined_by, partial(training, settings.steps), trains=True)
     people = len(np.unique(data.train.pids))
     net = build(settings, people)
 
@@ -189,7 +189,7 @@ def _embed(
         rows = np.flatnonzero(split.modalities == number)
 
         def look(rows: np.ndarray, modality=modality) -> np.ndarray:
-            return np.asarray(_look(net, variables(), seen.images(rows), modality))
+            return np.asarray(_look(net, variables(), divided(seen.images(rows)), modality))
 
         if len(rows):
             parts.append(reid.by_batches(look, rows, settings.batch))

@@ -15,7 +15,7 @@ from jaxreid.data import Plan, Split, augment, poses, prefetch, require_keypoint
 from jaxreid.report import figures
 from jaxreid.stages.posing_turns import Settings, networks, phases
 from jaxreid.stages.sets import Sets, require_batch
-from jaxreid.training import Every, State, alternate, create, fit, run_once
+from jaxreid.training import Every, State, alternate, create, divided, fit, run_once
 
 SAVE_NORMS = ("affine", "minmax")
 SAMPLES = 6  # pairs on a sample sheet
@@ -39,7 +39,8 @@ class Poser(NamedTuple):
     def images(self, images: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
         """uint8 images ``[n, H, W, 3]`` of the same people in one pose, ``[18, 3]`` in pixels."""
         params = self.state().nets["G"].params
-        return np.asarray(posed(self.settings, self.save_norm, params, images, keypoints))
+        seen = (divided(images), divided(keypoints))
+        return np.asarray(posed(self.settings, self.save_norm, params, *seen))
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -134,7 +135,7 @@ def train(
     """
     training = cache(partial(_train, directory, split, settings, **common))
     determined_by = {"posing": asdict(settings), "seed": common["seed"], "data": made_by}
-    trained = run_once(directory, determined_by | {"size": split.size}, training)
+    trained = run_once(directory, determined_by | {"size": split.size}, training, trains=True)
     return Poser(training, settings, save_norm, f"{trained} {save_norm}")
 
 

@@ -16,9 +16,11 @@ from jaxreid.report import charts, figures, html, results
 from jaxreid.stages.arms import Arm
 from jaxreid.stages.sets import WORLD, Generated, Sets, official
 from jaxreid.stages.sheets import sheet
+from jaxreid.training import processes
 from jaxreid.training.metrics import read_lines
 
 
+@processes.first
 def publish(
     workdir: Path,
     config: Mapping[str, Any],

@@ -24,7 +24,7 @@ from jaxreid.stages.reid_turn import (
     program,
 )
 from jaxreid.stages.sets import Sets, require_batch
-from jaxreid.training import Every, State, create, fit
+from jaxreid.training import Every, State, create, divided, fit
 
 __all__ = [
     "PLAIN",
@@ -284,7 +284,7 @@ def embed(
     images = images or split.images
 
     def look(rows: np.ndarray) -> np.ndarray:
-        return np.asarray(_embed(model.net, model.variables, images(rows)))
+        return np.asarray(_embed(model.net, model.variables, divided(images(rows))))
 
     return Embedded(by_batches(look, np.arange(len(split)), batch), split.pids, split.cameras)
 

@@ -25,7 +25,7 @@ from jaxreid.stages.rendering_turns import (
     phases,
 )
 from jaxreid.stages.sets import SOURCE, TARGET, Translators, require_batch
-from jaxreid.training import Every, State, alternate, create, fit, run_once
+from jaxreid.training import Every, State, alternate, create, divided, fit, run_once
 from jaxreid.training.workdir import fingerprint
 
 
@@ -83,7 +83,7 @@ class Renderer(NamedTuple):
     def render(self, images: np.ndarray, guide: np.ndarray) -> Rendering:
         """Source images, uint8 ``[n, H, W, 3]``, in the contexts of rows ``guide`` of target."""
         net, context = generator_net(self.settings), self.target.masked(guide)
-        return rendered(net, self._params(), images, context)
+        return rendered(net, self._params(), divided(images), divided(context))
 
     def _params(self) -> Any:
         return deployed(self.settings, self.state())
@@ -111,7 +111,7 @@ def train(
     training = cache(partial(_train, directory, data, identity, settings, seed, every))
     made_by = {"renderer": asdict(settings), "seed": seed, "data": data.made_by}
     made_by |= {"size": data.source.train.size, "identity": identity.made_by}
-    trained = run_once(directory, made_by, training)
+    trained = run_once(directory, made_by, training, trains=True)
     return Renderer(training, settings, data.target.train, trained)
 
 

@@ -19,7 +19,7 @@ from jaxreid.nets.layers import batch_norm, kaiming_fan_out
 from jaxreid.nets.pooling import average, unit
 from jaxreid.stages import reid
 from jaxreid.stages.reid_turn import augmented
-from jaxreid.training import Aux, Every, Interlude, Phase, State, alternate, create, fit
+from jaxreid.training import Aux, Every, Interlude, Phase, State, alternate, create, fit, processes
 
 SHARPNESS = 10.0  # 1 / tau of eq. 1
 
@@ -143,7 +143,7 @@ def train(
     trained = state.nets["reid"]
     variables = {"params": trained.params, "batch_stats": trained.stats}
     arrays: dict[str, Any] = dict(flatten_dict(variables, sep="/"))
-    np.savez(directory / "network.npz", **arrays)
+    processes.tell(lambda: np.savez(directory / "network.npz", **arrays))
 
 
 def read(directory: Path, settings: reid.Settings) -> reid.Model:

@@ -17,7 +17,7 @@ from jaxreid.nets.stargan import Discriminator, Generator
 from jaxreid.report import figures
 from jaxreid.stages import choose
 from jaxreid.stages.sets import Sets, Translate, Translators, require_batch
-from jaxreid.training import Aux, Every, Phase, State, alternate, create, fit, run_once
+from jaxreid.training import Aux, Every, Phase, State, alternate, create, divided, fit, run_once
 from jaxreid.training.workdir import fingerprint
 
 DECAYS = ("linear", "legacy")
@@ -220,7 +220,7 @@ def train(
     training = partial(_train, directory, data.train, settings, seed, every, keep)
     made_by = {"stargan": asdict(settings), "seed": seed, "data": data.made_by}
     made_by |= {"size": data.train.size}
-    trained = run_once(directory, made_by, partial(training, settings.steps))
+    trained = run_once(directory, made_by, partial(training, settings.steps), trains=True)
 
     def after(step: int) -> Translators:
         # Called again, a finished training only reads the checkpoint of this step.
@@ -279,7 +279,7 @@ def _translators(
 
         def translate(split: Split, rows: np.ndarray) -> np.ndarray:
             params = state().nets["G"].params
-            return np.asarray(render(generator, params, split.images(rows), label))
+            return np.asarray(render(generator, params, divided(split.images(rows)), label))
 
         return translate
 

@@ -134,7 +134,7 @@ def associate(run: Crossing, settings: Settings, start: Trained | None, name: st
         "size": list(sized(run, run.data.target.train).size),
         "start": start.made_by if start else "",
     }
-    made_by = run_once(directory, determined_by, model)
+    made_by = run_once(directory, determined_by, model, trains=True)
     return Trained(name, directory, model, run.reid.batch, made_by, RAW, NOTE)
 
 

@@ -18,7 +18,7 @@ from jaxreid.report import figures
 from jaxreid.stages.cycle import groups
 from jaxreid.stages.sets import Restylers, Sets, Translate, require_cameras
 from jaxreid.stages.unity_turns import TERMS, Settings, networks, phases
-from jaxreid.training import Every, State, alternate, create, fit, run_once
+from jaxreid.training import Every, State, alternate, create, divided, fit, run_once
 from jaxreid.training.workdir import fingerprint
 
 __all__ = ["Settings", "phases", "program", "require", "schedule", "train"]
@@ -85,7 +85,7 @@ def train(directory: Path, data: Sets, settings: Settings, *, seed: int, every: 
         state = cache(partial(_train_group, *given))
         made_by = {"unitygan": asdict(settings), "cameras": group, "seed": seed}
         made_by |= {"data": data.made_by, "size": data.train.size}
-        fingerprints.append(run_once(directory / name, made_by, state))
+        fingerprints.append(run_once(directory / name, made_by, state, trains=True))
         restylers |= {c: partial(_restyle, state, settings, "G", i) for i, c in enumerate(group)}
     return Restylers(restylers, fingerprint({"trained": fingerprints}))
 
@@ -172,7 +172,7 @@ def _restyle(
     net = state().nets[name]
     variables = {"params": net.params, "batch_stats": net.stats}
     one = jax.tree.map(lambda x: x[model], variables)
-    return np.asarray(_apply(networks(settings)[0], one, split.images(rows)))
+    return np.asarray(_apply(networks(settings)[0], one, divided(split.images(rows))))
 
 
 @partial(jax.jit, static_argnums=0)

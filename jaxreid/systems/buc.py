@@ -18,7 +18,7 @@ from jaxreid.stages import arms, clustering, crossing, reid, repelled
 from jaxreid.stages.arms import Trained
 from jaxreid.stages.crossing import Crossing
 from jaxreid.stages.sets import require_batch
-from jaxreid.training import run_once
+from jaxreid.training import processes, run_once
 
 
 def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
@@ -63,9 +63,13 @@ def merging_step(
     settings, seed = schedule(run.reid, options, k), run.config["seed"]
     merging = {"share": options["share"], "size_weight": options["size_weight"]}
 
-    def make() -> None:
+    def cluster() -> None:
         labels = merged(before, images, **merging) if before else np.arange(len(images))
         np.save(directory / "clusters.npy", labels)
+
+    def make() -> None:
+        processes.tell(cluster)
+        labels = np.load(directory / "clusters.npy")
         print(f"buc: step {k} learns {labels.max() + 1} clusters", flush=True)
         given = {"seed": (seed, 5, k), "every": run.common["every"]}
         start = before.model if before else None
@@ -80,7 +84,7 @@ def merging_step(
         "step": k,
     }
     determined_by |= {"before": before.made_by, "buc": merging} if before else {}
-    made_by = run_once(directory, determined_by, make)
+    made_by = run_once(directory, determined_by, make, trains=True)
     model = partial(repelled.read, directory, settings)
     return Trained("buc", directory, model, settings.batch, made_by)
 

@@ -1,7 +1,7 @@
 """The training core: state, step builder, the one loop. It knows nothing of re-ID."""
 
 from jaxreid.training.loop import Every, Preempted, fit
-from jaxreid.training.mesh import make_mesh, parallel, shards
+from jaxreid.training.mesh import divided, make_mesh, parallel, shards
 from jaxreid.training.state import Net, State, create
 from jaxreid.training.step import Aux, Interlude, Phase, Step, alternate
 from jaxreid.training.workdir import WorkdirError, run_once
@@ -18,6 +18,7 @@ __all__ = [
     "WorkdirError",
     "alternate",
     "create",
+    "divided",
     "fit",
     "make_mesh",
     "parallel",

@@ -9,12 +9,13 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
+
+from jaxreid.training import processes
 
 
 class Checkpoints:
-    """Checkpoints of one training run.
+    """Checkpoints of one training run; of joint processes all write and read.
 
     The two newest are kept (the older one is the fall-back), and those of the steps in ``keep``.
     """
@@ -23,10 +24,19 @@ class Checkpoints:
         """Opens (and creates) ``directory``."""
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # what fails is raised, too
         kept = [policies.LatestN(2), policies.CustomSteps(list(keep))]
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=policies.AnyPreservationPolicy(kept)
+        options: dict[str, Any] = {
+            "preservation_policy": policies.AnyPreservationPolicy(kept),
+        }
+        if jax.process_count() > 1 and not processes.joint():  # the others do not take part
+            directory.mkdir(parents=True, exist_ok=True)
+            this = jax.process_index()
+            options["create"] = False
+            options["multiprocessing_options"] = ocp.options.MultiprocessingOptions(
+                primary_host=this, active_processes={this}, barrier_sync_key_prefix=f"p{this}"
+            )
+        self._manager = ocp.CheckpointManager(
+            directory.absolute(), options=ocp.CheckpointManagerOptions(**options)
         )
-        self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
 
     def save(self, step: int, state: Any) -> None:
         """Starts writing ``state`` as of ``step``; a step already on disk is left alone."""
@@ -60,16 +70,14 @@ class Checkpoints:
         """Moves a checkpoint to ``unreadable/``, out of the manager's sight."""
         directory = Path(self._manager.directory)
         aside = directory.parent / "unreadable" / str(step)
-        if jax.process_index() == 0:
+
+        def move() -> None:
             shutil.rmtree(aside, ignore_errors=True)
             aside.parent.mkdir(exist_ok=True)
             (directory / str(step)).rename(aside)
-        multihost_utils.sync_global_devices("checkpoint set aside")
-        self._manager.reload()
 
-    def reached_preemption(self, step: int) -> bool:
-        """Whether the cluster has told all hosts to stop after ``step``."""
-        return self._manager.reached_preemption(step)
+        processes.tell(move)
+        self._manager.reload()
 
     def close(self) -> None:
         """Waits until everything is on disk."""

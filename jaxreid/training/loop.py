@@ -3,15 +3,17 @@
 import signal
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxreid.training import processes
 from jaxreid.training.checkpoints import Checkpoints
 from jaxreid.training.mesh import make_mesh, placement, shards
 from jaxreid.training.metrics import MetricWriter, Progress
@@ -65,60 +67,66 @@ def fit(
         steps: number of steps.
         directory: holds ``checkpoints/``, ``metrics.jsonl`` and what ``sample`` writes.
         every: how often to log, save and sample; the last step does all three.
-        sample: called as ``sample(state, step)``.
+        sample: called as ``sample(state, step)``, by the first of joint processes.
         keep: steps whose checkpoints are written, whatever ``every`` says, and kept for good.
         models: number of stacked models, when state and batch carry a leading axis of models; then
             devices share models, and none is trained in shards (``mesh.parallel``).
         mesh: devices to use; all by default.
 
     Returns:
-        The state after the last step.
+        The state after the last step, all of it upon this process's devices.
 
     Raises:
         FloatingPointError: when a logged value stops being finite; names the values and the step.
             Nothing is saved from then on.
-        Preempted: after SIGTERM or a cluster's notice, with the state saved.
+        Preempted: after SIGTERM, of joint processes to any of them, with the state saved.
     """
     mesh = make_mesh() if mesh is None else mesh
     first = next(iter(batches(0, 1)))[1]
     state_sharding, batch_sharding = placement(mesh, first, models)
-    shardings = (state_sharding, None)
+    replicated = NamedSharding(mesh, PartitionSpec())
     step = step.sharded(shards()) if models is None else step
+    shardings = (state_sharding, replicated)
     programs = step.map(partial(jax.jit, donate_argnums=0, out_shardings=shardings)).programs
-    label = directory.name
+    label, leads = directory.name, processes.leads()
 
-    with closing(Checkpoints(directory / "checkpoints", keep)) as checkpoints:
-        state = jax.device_put(init(), state_sharding)
+    with ExitStack() as opened:
+        checkpoints = opened.enter_context(closing(Checkpoints(directory / "checkpoints", keep)))
+        state = processes.spread(init(), state_sharding)
         restored = checkpoints.restore(_abstract(state), steps)
         state = state if restored is None else restored
-        start = int(np.max(state.step))
+        start = int(np.max(processes.gather(state.step, replicated)))
         if start >= steps:
-            return state
+            return processes.gather(state, replicated)
         if start:
             print(f"{label}: continues from step {start}", flush=True)
         progress = Progress(label, steps)
-        with closing(MetricWriter(directory, start)) as writer, _stop_signal() as stopping:
-            window: list[dict[str, jax.Array]] = []
-            for index, batch in batches(start, steps):
-                compiled = programs[index % len(programs)]
-                state, metrics = compiled(state, jax.device_put(dict(batch), batch_sharding))
-                window.append(metrics)
-                done, last = index + 1, index + 1 == steps
-                stop = stopping.is_set() or checkpoints.reached_preemption(done)
-                saving = last or stop or done in keep or done % every.save == 0
-                logging = last or stop or done % every.log == 0 or index == start
-                values = _summary(window, done) if saving or logging else {}
-                if logging:
-                    window = []
+        writer = opened.enter_context(closing(MetricWriter(directory, start))) if leads else None
+        due = opened.enter_context(_stop_signal())
+        window: list[dict[str, jax.Array]] = []
+        for index, batch in batches(start, steps):
+            compiled = programs[index % len(programs)]
+            state, metrics = compiled(state, processes.spread(dict(batch), batch_sharding))
+            window.append(metrics)
+            done, last = index + 1, index + 1 == steps
+            stop = due(done)
+            saving = last or stop or done in keep or done % every.save == 0
+            logging = last or stop or done % every.log == 0 or index == start
+            values = _summary(window, done) if saving or logging else {}
+            if logging:
+                window = []
+                print(progress.line(done, values), flush=True)
+                if writer:
                     writer.scalars(done, values)
-                    print(progress.line(done, values), flush=True)
-                if sample is not None and (last or done % every.sample == 0):
-                    sample(state, done)
-                if saving:
-                    checkpoints.save(done, state)
-                if stop and not last:
-                    raise Preempted(label, done)
-    return state
+            if sample is not None and (last or done % every.sample == 0):
+                shown = processes.gather(state, replicated)
+                if leads:
+                    sample(shown, done)
+            if saving:
+                checkpoints.save(done, state)
+            if stop and not last:
+                raise Preempted(label, done)
+        return processes.gather(state, replicated)
 
 
 def _abstract(state: State) -> State:
@@ -142,14 +150,21 @@ def _summary(window: list[dict[str, jax.Array]], done: int) -> dict[str, float]:
 
 
 @contextmanager
-def _stop_signal() -> Iterator[threading.Event]:
-    """An event set by SIGTERM; the handler before is put back afterwards."""
+def _stop_signal() -> Iterator[Callable[[int], bool]]:
+    """Tells after a step whether to stop: after SIGTERM, or where all processes agreed to.
+
+    The handler before is put back afterwards. Joint processes leave the signal to JAX, which tells
+    all of them the same step.
+    """
+    if processes.joint():
+        yield multihost_utils.reached_preemption_sync_point
+        return
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield event
+        yield lambda step: event.is_set()
         return
     before = signal.signal(signal.SIGTERM, lambda *_: event.set())
     try:
-        yield event
+        yield lambda step: event.is_set()
     finally:
         signal.signal(signal.SIGTERM, before)

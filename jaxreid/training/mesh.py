@@ -11,8 +11,11 @@ from contextvars import ContextVar
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+
+from jaxreid.training import processes
 
 MODES = ("jit", "pmap")
 _SHARDS: ContextVar[int] = ContextVar("shards", default=1)
@@ -53,12 +56,23 @@ def shards() -> int:
 
 
 def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
-    """A one-axis mesh ``('data',)`` over all (or the given) devices.
+    """A one-axis mesh ``('data',)`` over the given devices, or all that train together here.
 
     The axis is Auto: Explicit axes refuse pairwise distances and hard mining over the batch.
     """
-    devices = jax.devices() if devices is None else devices
+    devices = processes.devices() if devices is None else devices
     return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def divided(rows: np.ndarray) -> np.ndarray | jax.Array:
+    """Images for a jitted network outside training: each device of this process gets its part.
+
+    What the devices cannot share evenly stays as it is, and each of them takes all of it.
+    """
+    devices = jax.local_devices()
+    if len(devices) == 1 or len(rows) % len(devices):
+        return rows
+    return jax.device_put(rows, NamedSharding(make_mesh(devices), P("data")))
 
 
 def placement(mesh: Mesh, batch: Mapping[str, Any], models: int | None) -> tuple[Any, Any]:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from jaxreid.training import processes
 from jaxreid.training.mesh import shards
 
 
@@ -22,12 +23,18 @@ class WorkdirError(RuntimeError):
 _SHARED = "shared.json"
 
 
-def run_once(directory: Path, settings: Mapping[str, Any], make: Callable[[], object]) -> str:
+def run_once(
+    directory: Path,
+    settings: Mapping[str, Any],
+    make: Callable[[], object],
+    *,
+    trains: bool = False,
+) -> str:
     """Runs ``make`` unless ``directory`` says that it was completed with the same settings.
 
     ``settings.json`` is written before, ``done.json`` after ``make``: a directory with the first
     alone is continued. ``make`` itself must be able to continue, and must leave nothing
-    half-written that it would trust the next time.
+    half-written that it would trust the next time. Of joint processes the first looks, and makes.
 
     Below a root marked by ``share``, a ``directory`` that does not exist yet becomes a link to a
     finished stage of the same name and settings, if there is one. Stages only read what others
@@ -38,6 +45,7 @@ def run_once(directory: Path, settings: Mapping[str, Any], make: Callable[[], ob
         settings: plain values that determine the result: the stage's part of the config and the
             fingerprints of its inputs. The number of shards (``mesh.parallel``) joins them.
         make: does the work.
+        trains: whether ``make`` is a training, in which all processes take part.
 
     Returns:
         The fingerprint of settings, for the stages that build on this one.
@@ -46,13 +54,29 @@ def run_once(directory: Path, settings: Mapping[str, Any], make: Callable[[], ob
         WorkdirError: if the directory was made with other settings; names the first that differ.
     """
     settings = json.loads(json.dumps({**settings, **_mode()}))
-    _take_over(directory, settings)
-    refuse_others(directory, settings)
-    if not (directory / "done.json").exists():
+
+    def begin() -> bool:
+        _take_over(directory, settings)
+        refuse_others(directory, settings)
+        if (directory / "done.json").exists():
+            return True
         directory.mkdir(parents=True, exist_ok=True)
         write_json(directory / "settings.json", settings)
-        make()
+        return False
+
+    def whole() -> None:
+        if not begin():
+            make()
+            end()
+
+    def end() -> None:
         write_json(directory / "done.json", settings)
+
+    if not trains:
+        processes.tell(whole)
+    elif not processes.tell(begin):
+        make()
+        processes.tell(end)
     return fingerprint(settings)
 
 

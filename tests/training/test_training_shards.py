@@ -204,3 +204,20 @@ def test_shards_are_the_same_on_any_number_of_devices(tmp_path):
         line.split() for line in said.splitlines() if line.split()[0] in ("whole", "shards")
     )
     assert int(gathered["whole"]) > 0 and int(gathered["shards"]) == 0
+
+
+def test_images_outside_training_are_divided_where_devices_can_share_them():
+    code = textwrap.dedent("""
+        import jax, numpy as np
+        from jaxreid.training import divided
+        images = np.arange(8 * 6, dtype=np.float32).reshape(8, 6)
+        net, weights = jax.jit(lambda w, x: x @ w), np.ones((6, 2), np.float32)
+        found = net(weights, divided(images))
+        assert [x.data.shape for x in found.addressable_shards] == [(2, 2)] * 4
+        np.testing.assert_array_equal(found, images @ weights)
+        assert isinstance(divided(images[:6]), np.ndarray)
+        np.testing.assert_array_equal(net(weights, divided(images[:6])), np.asarray(found)[:6])
+    """)
+    env = os.environ | {"JAX_NUM_CPU_DEVICES": "4"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
