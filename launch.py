@@ -17,7 +17,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from jaxreid import sweep, systems
+from jaxreid import jobs, sweep, systems
 from jaxreid.training import WorkdirError, processes, workdir
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/SYSTEM.py[:SCALE]")
@@ -27,6 +27,9 @@ _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Joins the processes that
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of the first process.")
 _PROCESSES = flags.DEFINE_integer("processes", None, "Number of processes, with --coordinator.")
 _PROCESS = flags.DEFINE_integer("process", None, "Number of this one, from 0.")
+_JOB = flags.DEFINE_string(
+    "job", None, "Prints what starts this command elsewhere: 'tpu|slurm|jobset KEY=VALUE ...'."
+)
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where in the code an error came from.")
 
 
@@ -36,8 +39,11 @@ def main(_: list[str]) -> None:
     if _CONFIG.value is None:
         sys.exit("error: --config is missing; try --config=configs/camstyle.py")
     try:
-        connect()
         name = "_".join(filter(None, (_CONFIG.value.system, _SWEEP.value)))
+        if _JOB.value:
+            arguments = without(sys.argv[1:], "job")
+            return print(jobs.text(_JOB.value, f"jaxreid-{name.replace('_', '-')}", arguments))
+        connect()
         directory = Path(_WORKDIR.value or Path("runs") / name)
         if _SWEEP.value:
             run_sweep(_CONFIG.value, _SWEEP.value, directory)
@@ -47,6 +53,17 @@ def main(_: list[str]) -> None:
         if _TRACEBACK.value:
             raise
         sys.exit(f"error: {error}")
+
+
+def without(arguments: list[str], flag: str) -> list[str]:
+    """Command line arguments but for one flag, given as ``--flag=VALUE`` or ``--flag VALUE``."""
+    names = (f"--{flag}", f"-{flag}")
+    kept, skip = [], False
+    for argument in arguments:
+        if not skip and argument not in names and not argument.startswith(f"--{flag}="):
+            kept.append(argument)
+        skip = argument in names
+    return kept
 
 
 def connect() -> None:

