@@ -18,7 +18,8 @@ def training(scale: str) -> dict[str, Any]:
 
     ``every``: steps between two log lines, checkpoints, sample grids. ``parallel``: ``jit``, or
     ``pmap`` with ``shards`` parts of every batch, one per device if 0, each with its own batch
-    statistics and mining (``jaxreid/training/mesh.py``).
+    statistics and mining, or ``accumulate``, the same in less memory
+    (``jaxreid/training/mesh.py``).
     """
     steps = {"demo": (100, 500, 1000), "tiny": (2, 3, 4), "paper": (50, 500, 2000)}[scale]
     every = dict(zip(("log", "save", "sample"), steps, strict=True))

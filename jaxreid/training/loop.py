@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxreid.training import processes
 from jaxreid.training.checkpoints import Checkpoints
-from jaxreid.training.mesh import make_mesh, placement, shards
+from jaxreid.training.mesh import make_mesh, placement, shards, turns
 from jaxreid.training.metrics import MetricWriter, Progress
 from jaxreid.training.state import State
 from jaxreid.training.step import Step
@@ -85,7 +85,7 @@ def fit(
     first = next(iter(batches(0, 1)))[1]
     state_sharding, batch_sharding = placement(mesh, first, models)
     replicated = NamedSharding(mesh, PartitionSpec())
-    step = step.sharded(shards()) if models is None else step
+    step = step.sharded(shards(), turns()) if models is None else step
     shardings = (state_sharding, replicated)
     programs = step.map(partial(jax.jit, donate_argnums=0, out_shardings=shardings)).programs
     label, leads = directory.name, processes.leads()

@@ -2,7 +2,8 @@
 
 ``parallel='jit'`` trains on a batch as one: losses, mining and batch norm see all of it, whatever
 the number of devices. ``parallel='pmap'`` trains on it in shards, as devices do that each run the
-step on their own part and average gradients (see ``step.alternate``).
+step on their own part and average gradients (see ``step.alternate``); ``'accumulate'`` does the
+same, one shard per device at a time.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,8 +18,8 @@ from jax.sharding import PartitionSpec as P
 
 from jaxreid.training import processes
 
-MODES = ("jit", "pmap")
-_SHARDS: ContextVar[int] = ContextVar("shards", default=1)
+MODES = ("jit", "pmap", "accumulate")
+_SHARDS: ContextVar[tuple[int, int]] = ContextVar("shards", default=(1, 1))
 
 
 @contextmanager
@@ -26,9 +27,10 @@ def parallel(mode: str, number: int = 0) -> Iterator[None]:
     """Trainings inside see whole batches, or shards of them.
 
     Args:
-        mode: ``jit`` or ``pmap``.
-        number: of shards under ``pmap``, a multiple of the number of devices, each of which takes
-            as many; 0 is one per device. The result depends on it, not on the devices.
+        mode: ``jit``, ``pmap`` or ``accumulate``.
+        number: of shards but under ``jit``, a multiple of the number of devices, each of which
+            takes as many, at once or one after the other; 0 is one per device, which leaves
+            nothing to accumulate. The result depends on it, not on the devices nor on the order.
 
     Raises:
         ValueError: an unknown mode, shards under ``jit``, shards that devices cannot share.
@@ -38,12 +40,18 @@ def parallel(mode: str, number: int = 0) -> Iterator[None]:
     if mode == "jit" and number:
         raise ValueError(f"config.shards is {number}, but config.parallel 'jit' has no shards")
     devices = jax.device_count()
+    if mode == "accumulate" and number <= devices:
+        raise ValueError(
+            f"config.shards is {number}: config.parallel 'accumulate' needs more than the "
+            f"{devices} devices take at once"
+        )
     if number < 0 or number % devices:
         raise ValueError(
             f"config.shards is {number}, which {devices} devices cannot share evenly: choose a "
             f"multiple of {devices}, or 0"
         )
-    token = _SHARDS.set(1 if mode == "jit" else number or devices)
+    shards = 1 if mode == "jit" else number or devices
+    token = _SHARDS.set((shards, shards // devices if mode == "accumulate" else 1))
     try:
         yield
     finally:
@@ -52,7 +60,12 @@ def parallel(mode: str, number: int = 0) -> Iterator[None]:
 
 def shards() -> int:
     """Number of shards that batches are trained in here, 1 outside ``parallel``."""
-    return _SHARDS.get()
+    return _SHARDS.get()[0]
+
+
+def turns() -> int:
+    """Number of turns in which each device computes its shards."""
+    return _SHARDS.get()[1]
 
 
 def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:

@@ -72,12 +72,14 @@ class Step:
     the CPU, XLA runs a convolution inside a branch an order of magnitude more slowly.
 
     Attributes:
-        build: gives the programs for a number of shards (see ``alternate``).
-        shards: that number.
+        build: gives the programs for a number of shards and of turns (see ``alternate``).
+        shards: the first.
+        turns: the second.
     """
 
-    build: Callable[[int], tuple[Program, ...]]
+    build: Callable[[int, int], tuple[Program, ...]]
     shards: int = 1
+    turns: int = 1
 
     @cached_property
     def programs(self) -> tuple[Program, ...]:
@@ -85,7 +87,7 @@ class Step:
 
         Step s is due to ``programs[s % len(programs)]``.
         """
-        return self.build(self.shards)
+        return self.build(self.shards, self.turns)
 
     def __call__(self, state: State, batch: Batch) -> tuple[State, Metrics]:
         """Takes the step that ``state.step`` says, which must be known where there is a choice."""
@@ -95,16 +97,18 @@ class Step:
     def map(self, transform: Callable[[Program], Program]) -> "Step":
         """The same step with every program transformed (``jax.jit``, ``jax.vmap``)."""
 
-        def build(shards: int) -> tuple[Program, ...]:
-            programs = self.build(shards)
+        def build(shards: int, turns: int) -> tuple[Program, ...]:
+            programs = self.build(shards, turns)
             made = {program: transform(program) for program in programs}
             return tuple(made[program] for program in programs)
 
-        return Step(build, self.shards)
+        return Step(build, self.shards, self.turns)
 
-    def sharded(self, shards: int) -> "Step":
-        """The same step with every batch in ``shards`` parts."""
-        return Step(self.build, shards)
+    def sharded(self, shards: int, turns: int = 1) -> "Step":
+        """The same step with every batch in ``shards`` parts, computed in as many ``turns``."""
+        if shards % turns:
+            raise ValueError(f"{shards} shards cannot be computed in {turns} equal turns")
+        return Step(self.build, shards, turns)
 
 
 def alternate(
@@ -124,6 +128,9 @@ def alternate(
     shard, and where a loss replaces one, by their mean; all other entries of the memo have rows
     like the batch. An ``Interlude`` sees all rows.
 
+    In T turns, S / T shards are computed at a time, and what a turn's gradient needs is computed
+    once more on the way back: the same result in the memory of one turn (gradient accumulation).
+
     Args:
         phases: the optimiser turns of one step, in order, and what is between them.
         tx: per trained net its optimiser.
@@ -131,14 +138,14 @@ def alternate(
     period = math.lcm(*(phase.every for phase in phases if isinstance(phase, Phase)))
     due = [tuple(s % getattr(phase, "every", 1) == 0 for phase in phases) for s in range(period)]
 
-    def build(shards: int) -> tuple[Program, ...]:
-        programs = {turns: _program(phases, turns, tx, shards) for turns in due}
-        return tuple(programs[turns] for turns in due)
+    def build(shards: int, turns: int) -> tuple[Program, ...]:
+        programs = {taken: _program(phases, taken, tx, shards, turns) for taken in due}
+        return tuple(programs[taken] for taken in due)
 
     return Step(build)
 
 
-def _program(phases, due, tx, shards: int) -> Program:
+def _program(phases, due, tx, shards: int, turns: int) -> Program:
     def step(state: State, batch: Batch) -> tuple[State, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
         nets, memo, metrics = dict(state.nets), {**state.extra, "step": state.step}, {}
@@ -148,7 +155,7 @@ def _program(phases, due, tx, shards: int) -> Program:
             if due[i] and isinstance(phase, Interlude):
                 memo |= jax.lax.stop_gradient(dict(phase.run(nets, batch, memo, k)))
             elif due[i]:
-                loss = phase.loss if shards == 1 else _by_shards(phase.loss, shards, whole)
+                loss = phase.loss if shards == 1 else _by_shards(phase.loss, shards, turns, whole)
                 turned, aux = _turn(phase.trains, loss, tx, nets, batch, memo, k)
                 nets |= turned
                 memo |= jax.lax.stop_gradient(dict(aux.memo))
@@ -159,7 +166,7 @@ def _program(phases, due, tx, shards: int) -> Program:
     return step
 
 
-def _by_shards(loss: Loss, shards: int, whole: frozenset[str]) -> Loss:
+def _by_shards(loss: Loss, shards: int, turns: int, whole: frozenset[str]) -> Loss:
     """``loss`` of every shard by itself, and the means of what they say."""
 
     def split(x: jax.Array) -> jax.Array:
@@ -178,7 +185,9 @@ def _by_shards(loss: Loss, shards: int, whole: frozenset[str]) -> Loss:
         def one(batch, parted, key):
             return loss(nets, batch, parted | shared, key)
 
-        values, aux = jax.vmap(one)(jax.tree.map(split, dict(batch)), parted, keys)
+        values, aux = _in_turns(jax.vmap(one), turns)(
+            jax.tree.map(split, dict(batch)), parted, keys
+        )
         memo = {
             name: mean(x)
             if name in whole
@@ -188,6 +197,24 @@ def _by_shards(loss: Loss, shards: int, whole: frozenset[str]) -> Loss:
         return jnp.mean(values), Aux(mean(aux.metrics), memo, mean(aux.stats))
 
     return joined
+
+
+def _in_turns(run: Callable[..., Any], turns: int) -> Callable[..., Any]:
+    """``run`` on 1 / ``turns`` of the shards after the other; each device keeps its own shards."""
+    if turns == 1:
+        return run
+
+    def apart(x: jax.Array) -> jax.Array:
+        return x.reshape(-1, turns, *x.shape[1:]).swapaxes(0, 1)
+
+    def together(x: jax.Array) -> jax.Array:
+        return x.swapaxes(0, 1).reshape(-1, *x.shape[2:])
+
+    def taken(*trees: Any) -> Any:
+        found = jax.lax.map(jax.checkpoint(lambda part: run(*part)), jax.tree.map(apart, trees))
+        return jax.tree.map(together, found)
+
+    return taken
 
 
 def _turn(trains, loss, tx, nets, batch, memo, key) -> tuple[dict[str, Net], Aux]:

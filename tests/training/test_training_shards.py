@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from flax import linen as nn
 
 from jaxreid import losses
 from jaxreid.training import Aux, Interlude, Phase, alternate, create, parallel, run_once, shards
+from jaxreid.training.mesh import turns
 from jaxreid.training.pool import empty_pool, exchange
 from jaxreid.training.workdir import WorkdirError
 
@@ -81,6 +83,40 @@ def test_a_sharded_step_is_what_devices_with_averaged_gradients_do():
     assert max(map(float, jax.tree.leaves(differs))) > 1e-2  # it matters
 
 
+@pytest.mark.parametrize("number", [2, 3, 6])
+def test_shards_in_turns_are_the_same_shards(number):
+    state, batch, tx = setting()
+    step = alternate([Phase(("n",), loss)], tx)
+    at_once, in_turns = (step.sharded(6, each).map(jax.jit)(state, batch) for each in (1, number))
+    check = partial(np.testing.assert_allclose, atol=1e-6)
+    jax.tree.map(check, in_turns[0].nets, at_once[0].nets)
+    jax.tree.map(check, in_turns[0].extra, at_once[0].extra)
+    jax.tree.map(check, in_turns[1], at_once[1])
+
+
+def test_turns_need_the_memory_of_one():
+    def deep(nets, batch, memo, key):
+        x = batch["x"]
+        for _ in range(8):
+            x = jnp.tanh(x @ nets["n"].params["w"])
+        return x.mean(), Aux({"mean": x.mean()})
+
+    tx = {"n": optax.sgd(RATE)}
+    state = create(jax.random.key(0), {"n": {"params": {"w": jnp.eye(32)}}}, tx)
+    batch = {"x": jnp.ones((4096, 32))}
+    needed = {}
+    for number in (1, 8):
+        program = alternate([Phase(("n",), deep)], tx).sharded(8, number).programs[0]
+        compiled = jax.jit(program).lower(state, batch).compile()
+        needed[number] = compiled.memory_analysis().temp_size_in_bytes
+    assert needed[8] < needed[1] / 3, needed
+
+
+def test_turns_that_do_not_share_the_shards_are_refused():
+    with pytest.raises(ValueError, match="6 shards cannot be computed in 4 equal turns"):
+        alternate([Phase(("n",), loss)], setting()[2]).sharded(6, 4)
+
+
 def test_one_shard_is_the_whole_batch():
     state, batch, tx = setting()
     step = alternate([Phase(("n",), loss)], tx)
@@ -126,14 +162,17 @@ def test_modes():
         with parallel("jit"):
             assert shards() == 1
     with parallel("pmap"):
-        assert shards() == jax.device_count()
+        assert (shards(), turns()) == (jax.device_count(), 1)
+    with parallel("accumulate", 4 * jax.device_count()):
+        assert (shards(), turns()) == (4 * jax.device_count(), 4)
     assert shards() == 1
 
 
 @pytest.mark.parametrize(
     ("mode", "number", "message"),
     [
-        ("vmap", 0, "config.parallel is 'vmap'; choose one of jit, pmap"),
+        ("vmap", 0, "config.parallel is 'vmap'; choose one of jit, pmap, accumulate"),
+        ("accumulate", 1, "config.shards is 1: config.parallel 'accumulate' needs more than the 1"),
         ("jit", 2, "config.shards is 2, but config.parallel 'jit' has no shards"),
         ("pmap", -1, "config.shards is -1"),
     ],
@@ -154,7 +193,7 @@ def test_a_stage_knows_how_many_shards_it_was_trained_in(tmp_path):
 
 
 def test_shards_are_the_same_on_any_number_of_devices(tmp_path):
-    """Eight shards on 1, 2 and 8 devices; on 8 no collective is as large as a batch or feature."""
+    """Eight shards on 1 device, in turns on 2, at once on 8, where they gather nothing."""
     code = textwrap.dedent("""
         import json, pathlib, re, sys, jax, numpy as np
         sys.path.insert(0, "tests/training")
@@ -167,7 +206,7 @@ def test_shards_are_the_same_on_any_number_of_devices(tmp_path):
         state, batch, tx = t.setting()
         step = alternate([Phase(("n",), t.loss)], tx)
         host = {name: np.asarray(x) for name, x in batch.items()}
-        with parallel("pmap", 8):
+        with parallel("accumulate" if devices == 2 else "pmap", 8):
             after = fit(lambda: state, step, lambda a, b: ((s, host) for s in range(a, b)),
                         steps=2, directory=directory, every=Every(1, 9, 9))
         np.savez(directory / "after.npz", *map(np.asarray, jax.tree.leaves(after.nets)))
