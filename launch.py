@@ -95,7 +95,8 @@ def run(config: dict, directory: Path) -> None:
     devices = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
     several = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
     print(f"{config['system']} in {directory}, on {devices}{several}")
-    systems.run(config, directory)
+    with workdir.occupied(directory):
+        systems.run(config, directory)
 
 
 def run_sweep(config: ConfigDict, name: str, directory: Path) -> None:

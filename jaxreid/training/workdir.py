@@ -3,12 +3,13 @@
 Runs below a directory that was marked by ``share`` take finished stages over from one another.
 """
 
+import fcntl
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,32 @@ def write_json(path: Path, value: Any) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+@contextmanager
+def occupied(directory: Path) -> Iterator[None]:
+    """Keeps other runs out of ``directory``, until the end or the death of this process.
+
+    Where the file system knows no locks, nobody is kept out.
+
+    Raises:
+        WorkdirError: if another run works there.
+    """
+    with ExitStack() as held:
+
+        def take() -> None:
+            file = held.enter_context((directory / ".lock").open("w"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise WorkdirError(
+                    f"another run works in {directory}: wait for its end, or use another --workdir"
+                ) from None
+            except OSError:
+                return
+
+        processes.tell(take)
+        yield
 
 
 def probe(directory: Path, needed_bytes: int = 1 << 20) -> None:

@@ -115,6 +115,29 @@ def test_a_workdir_of_other_settings_is_refused_by_field(camstyle):
     assert done.returncode == 1 and "gan.rate: 0.0002 there, 0.5 now" in done.stderr
 
 
+def test_a_second_run_in_the_same_workdir_is_refused_until_the_first_is_gone(tmp_path):
+    first = subprocess.Popen(
+        [*command("ide", tmp_path), "--config.reid.epochs=100000"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert first.stdout is not None and b"ide in" in first.stdout.readline()
+    while not (tmp_path / ".lock").exists():
+        time.sleep(0.05)
+    second = subprocess.run(command("ide", tmp_path), cwd=ROOT, capture_output=True, text=True)
+    assert second.returncode == 1 and f"another run works in {tmp_path}" in second.stderr
+    first.kill()
+    first.wait()
+    third = subprocess.run(
+        [*command("ide", tmp_path), "--config.data.world.seed=1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert "another run" not in third.stderr
+
+
 def kill_until_done(system, workdir, signals, seed, longest):
     """Runs the command, killing it after random times, until it ends by itself."""
     rng = random.Random(seed)
