@@ -290,8 +290,9 @@ def _look(judges: Sequence[arms.Trained], cameras: np.ndarray, images, count: in
     for start in range(0, count, batch):
         rows = np.arange(start, min(start + batch, count))
         shown = images(np.resize(rows, batch))  # filled up with repeats: one program for all
-        embeddings.append(np.asarray(_outputs(*person, divided(shown))["test"])[: len(rows)])
-        logits = np.asarray(_outputs(*camera, divided(shown))["logits"])[: len(rows)]
+        given = divided(shown)
+        embeddings.append(np.asarray(_outputs(*person, given)["test"])[: len(rows)])
+        logits = np.asarray(_outputs(*camera, given)["logits"])[: len(rows)]
         said.append(cameras[logits.argmax(axis=1)])
         colours.append(shown[: len(rows)].mean((1, 2), np.float32) / 255)
     return Seen(np.concatenate(embeddings), np.concatenate(said), np.concatenate(colours))

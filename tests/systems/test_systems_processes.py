@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 
 from jaxreid.training import processes
 
@@ -19,11 +20,6 @@ SYSTEMS = (
     *("camstyle", "faketriplet", "unitystyle", "ptgan", "spgan", "crgan", "m2m", "mmd"),
     *("hhl", "taudl", "pul", "buc", "pngan", "ce2l"),
 )
-EVEN = {  # batches of 3 at scale tiny
-    "camstyle": ["--config.reid.generated_batch=4"],
-    "lsro": ["--config.reid.generated_batch=4"],
-    "hhl": ["--config.hhl.batch=4"],
-}
 
 
 def start(system, workdir, devices, *options):
@@ -48,7 +44,7 @@ def joined(system, workdir, *options):
 
 
 def check_equal_to_one_process(system, tmp_path):
-    options = EVEN.get(system, [])
+    options = tiny.EVEN.get(system, [])
     said, err = start(system, tmp_path / "one", 2, *options).communicate()
     assert not err and (tmp_path / "one/results.json").exists(), said[-2000:]
     both = joined(system, tmp_path / "two", *options)

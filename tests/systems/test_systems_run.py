@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import tiny
 
 ROOT = Path(__file__).parents[2]
 
@@ -189,13 +190,6 @@ def test_systems_killed_and_continued_end_with_equal_results(tmp_path, system):
     assert whole == cut
 
 
-EVEN = {  # batches of 3 at scale tiny
-    "camstyle": ["--config.reid.generated_batch=4"],
-    "lsro": ["--config.reid.generated_batch=4"],
-    "hhl": ["--config.hhl.batch=4"],
-}
-
-
 @pytest.mark.parametrize(
     "system",
     [
@@ -211,7 +205,7 @@ EVEN = {  # batches of 3 at scale tiny
     ],
 )
 def test_systems_train_in_one_shard_per_device(tmp_path, system):
-    options = ["--config.parallel=pmap", *EVEN.get(system, [])]
+    options = ["--config.parallel=pmap", *tiny.EVEN.get(system, [])]
     done = subprocess.run(
         [*command(system, tmp_path), *options],
         cwd=ROOT,

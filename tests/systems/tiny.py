@@ -10,6 +10,11 @@ import numpy as np
 from jaxreid.stages import sets
 
 ROOT = Path(__file__).parents[2]
+EVEN = {  # by system: options for batches that two devices can share, where tiny has one of 3
+    "camstyle": ["--config.reid.generated_batch=4"],
+    "lsro": ["--config.reid.generated_batch=4"],
+    "hhl": ["--config.hhl.batch=4"],
+}
 
 
 def launch(system, workdir, *options):
