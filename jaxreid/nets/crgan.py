@@ -18,6 +18,7 @@ from jaxreid.nets.layers import (
     InstanceNorm,
     ResidualBlock,
     normal,
+    outward,
     require_multiples,
 )
 
@@ -49,7 +50,7 @@ class ContextGenerator(nn.Module):
     Attributes:
         width: channels at half the size (64 for 256x128), even.
         blocks: residual blocks.
-        dtype: type of the computation; the composition is float32 when the source is.
+        dtype: type of the computation.
     """
 
     width: int = 64
@@ -90,6 +91,7 @@ class ContextGenerator(nn.Module):
         out = Conv(
             4, 7, padding=3, reflect=True, initializer=normal(0.02), dtype=self.dtype, name="out"
         )(x)
+        out = outward(out)
         return compose(source, nn.tanh(out[..., :3]), nn.sigmoid(out[..., 3:]))
 
     def _layer(

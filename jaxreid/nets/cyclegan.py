@@ -25,6 +25,7 @@ from jaxreid.nets.layers import (
     around_one,
     batch_norm,
     normal,
+    outward,
     require_multiples,
     torch_default,
     truncated_normal,
@@ -136,7 +137,7 @@ class ResnetGenerator(nn.Module):
             x = layer(x, ConvTranspose, self.width * 2**halving, number, **up)
             number += 3
         name = f"model_{number + 1}"
-        return nn.tanh(Conv(3, use_bias=self.end_bias, name=name, **stem)(x))
+        return nn.tanh(outward(Conv(3, use_bias=self.end_bias, name=name, **stem)(x)))
 
 
 class PatchGAN(nn.Module):
@@ -192,8 +193,8 @@ class PatchGAN(nn.Module):
             x = self._conv(width, number, self.conv_bias, stride, padding)(maps[-1])
             maps.append(nn.leaky_relu(self._norm(train, f"model_{number + 1}")(x), 0.2))
         number = 3 * self.layers + 2
-        scores = self._conv(1, number, self.end_bias, 1, self.tail[1])(maps[-1])
-        return Judgement(scores, tuple(maps[1:])) if features else scores
+        scores = outward(self._conv(1, number, self.end_bias, 1, self.tail[1])(maps[-1]))
+        return Judgement(scores, tuple(map(outward, maps[1:]))) if features else scores
 
     def _conv(
         self, width: int, number: int, use_bias: bool, stride: int, padding: ConvPadding

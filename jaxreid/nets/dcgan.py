@@ -19,6 +19,7 @@ from jaxreid.nets.layers import (
     batch_norm,
     join_planes,
     normal,
+    outward,
     truncated_normal,
 )
 
@@ -41,7 +42,7 @@ class Generator(nn.Module):
         start: channels of the start map, by default those of the rule above.
         norm_first: batch norm then ReLU, on the start map, too; or ReLU then batch norm, not there.
         refine: whether the last doubling is normalised, too, and a 5x5 layer of stride 1 follows.
-        dtype: type of the computation and of the output.
+        dtype: type of the computation.
     """
 
     size: tuple[int, int] = (128, 128)
@@ -79,7 +80,7 @@ class Generator(nn.Module):
             last = ConvTranspose(3, 5, 1, 2, 0, initializer=init, dtype=self.dtype, name=name)
         else:
             last = _double(3, f"g_h{len(widths)}", self.dtype)
-        return nn.tanh(last(x))
+        return nn.tanh(outward(last(x)))
 
 
 class Discriminator(nn.Module):
@@ -91,7 +92,7 @@ class Discriminator(nn.Module):
     Attributes:
         width: channels of the first layer (64); they double per layer, up to 8 times this.
         depth: halvings (4; 5 in LSRO's text).
-        dtype: type of the computation and of the output.
+        dtype: type of the computation.
     """
 
     width: int = 64
@@ -111,7 +112,7 @@ class Discriminator(nn.Module):
             x = _halve(self.width * min(2**number, 8), f"d_h{number}_conv", self.dtype)(x)
             x = batch_norm(train, f"d_bn{number}", self.dtype)(x) if number else x
             x = nn.leaky_relu(x, 0.2)
-        return _linear(1, f"d_h{self.depth}_lin", self.dtype)(x.reshape(x.shape[0], -1))
+        return outward(_linear(1, f"d_h{self.depth}_lin", self.dtype)(x.reshape(x.shape[0], -1)))
 
 
 class ConditionalGenerator(nn.Module):
@@ -124,7 +125,7 @@ class ConditionalGenerator(nn.Module):
         size: rows and columns of the images, multiples of 4.
         width: half the channels of the maps (64).
         hidden: units of the first linear layer.
-        dtype: type of the computation and of the output.
+        dtype: type of the computation.
     """
 
     size: tuple[int, int] = (28, 28)
@@ -147,7 +148,7 @@ class ConditionalGenerator(nn.Module):
         x = join_planes(x.reshape(-1, rows, columns, features), labels)
         x = norm_relu(_double(features, "g_h2", self.dtype)(x), 2)
         x = _double(3, "g_h3", self.dtype)(join_planes(x, labels))
-        return 2 * nn.sigmoid(x) - 1  # the code works in [0,1]
+        return 2 * nn.sigmoid(outward(x)) - 1  # the code works in [0,1]
 
 
 class ConditionalDiscriminator(nn.Module):
@@ -158,7 +159,7 @@ class ConditionalDiscriminator(nn.Module):
     Attributes:
         width: channels of the second convolution (64), to which K are added.
         hidden: units of the first linear layer.
-        dtype: type of the computation and of the output.
+        dtype: type of the computation.
     """
 
     width: int = 64
@@ -178,7 +179,7 @@ class ConditionalDiscriminator(nn.Module):
         x = _halve(self.width + classes, "d_h1_conv", self.dtype)(join_planes(x, labels))
         x = _join(norm_leaky(x, 1).reshape(x.shape[0], -1), labels)
         x = norm_leaky(_linear(self.hidden, "d_h2_lin", self.dtype)(x), 2)
-        return _linear(1, "d_h3_lin", self.dtype)(_join(x, labels))
+        return outward(_linear(1, "d_h3_lin", self.dtype)(_join(x, labels)))
 
 
 def _start_map(size: tuple[int, int], doublings: int) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from jaxreid.nets.layers import (
     ConvTranspose,
     Judgement,
     batch_norm,
+    outward,
     require_multiples,
     torch_default,
 )
@@ -28,7 +29,7 @@ class Generator(nn.Module):
         width: channels of the first layer (64 in the paper); they double to 8 times this.
         bottleneck: whether a 4x4 convolution without padding to 100 channels and its transposed
             one come between: 64x64 images then pass through one vector.
-        dtype: type of the computation and of the output.
+        dtype: type of the computation.
     """
 
     width: int = 64
@@ -66,7 +67,7 @@ class Generator(nn.Module):
             x = nn.relu(norm(x, number + 1))
             number += 3
         x = ConvTranspose(3, 4, output_padding=0, name=f"main_{number}", **common)(x)
-        return 2 * nn.sigmoid(x) - 1
+        return 2 * nn.sigmoid(outward(x)) - 1
 
 
 class Discriminator(nn.Module):
@@ -76,7 +77,7 @@ class Discriminator(nn.Module):
 
     Attributes:
         width: channels of the first layer (64 in the paper); they double to 8 times this.
-        dtype: type of the computation and of the outputs.
+        dtype: type of the computation.
     """
 
     width: int = 64
@@ -100,7 +101,7 @@ class Discriminator(nn.Module):
             x = nn.leaky_relu(batch_norm(train, f"bn{layer}", self.dtype)(x), 0.2)
             features.append(x)
         scores = Conv(1, 4, name="conv5", **common)(x)
-        return Judgement(scores, tuple(features))
+        return Judgement(outward(scores), tuple(map(outward, features)))
 
 
 def _require_size(images: jax.Array, least: int) -> None:

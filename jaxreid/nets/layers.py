@@ -32,6 +32,11 @@ class Judgement(NamedTuple):
     features: tuple[jax.Array, ...]
 
 
+def outward(x: jax.Array) -> jax.Array:
+    """What leaves a network: at least float32, whatever it computed in, as losses are."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 class Init(NamedTuple):
     """How a layer's kernel and bias start; `bias` maps the layer's fan-in to an initialiser."""
 

@@ -15,6 +15,7 @@ from jaxreid.nets.layers import (
     InstanceNorm,
     ResidualBlock,
     join_planes,
+    outward,
     require_multiples,
     torch_default,
 )
@@ -35,7 +36,7 @@ class Generator(nn.Module):
         width: channels of the stem (64 in the paper).
         blocks: residual blocks (6 in the paper).
         halvings: stride-2 layers before the blocks, undone after them (2 in the paper).
-        dtype: type of the computation and of the output.
+        dtype: type of the computation.
     """
 
     width: int = 64
@@ -79,7 +80,7 @@ class Generator(nn.Module):
             x = ConvTranspose(features, 4, output_padding=0, name=name, **common)(x)
             x = norm_relu(x, number + 1)
             number += 3
-        return nn.tanh(Conv(3, 7, padding=3, name=f"main_{number}", **common)(x))
+        return nn.tanh(outward(Conv(3, 7, padding=3, name=f"main_{number}", **common)(x)))
 
 
 class Discriminator(nn.Module):
@@ -92,7 +93,7 @@ class Discriminator(nn.Module):
         domains: domains K, i.e. cameras.
         width: channels of the first layer; they double per layer.
         layers: stride-2 layers of the trunk (6 in the paper).
-        dtype: type of the computation and of the outputs.
+        dtype: type of the computation.
     """
 
     domains: int
@@ -117,4 +118,5 @@ class Discriminator(nn.Module):
         common["use_bias"] = False
         scores = Conv(1, 3, padding=1, name="conv1", **common)(x)
         size = (x.shape[1], x.shape[2])
-        return scores, Conv(self.domains, size, name="conv2", **common)(x)[:, 0, 0]
+        logits = Conv(self.domains, size, name="conv2", **common)(x)[:, 0, 0]
+        return outward(scores), outward(logits)

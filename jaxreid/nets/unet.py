@@ -18,6 +18,7 @@ from jaxreid.nets.layers import (
     around_one,
     batch_norm,
     normal,
+    outward,
     require_multiples,
 )
 
@@ -36,7 +37,7 @@ class UNet(nn.Module):
         dropout_levels: where: 'lua' in the three innermost upward stages of 8 `width` channels,
             'torch' in all of them but the innermost.
         conv_bias: whether every convolution has a bias; the last one always has.
-        dtype: type of the computation and of the output.
+        dtype: type of the computation.
     """
 
     downs: int = 8
@@ -63,7 +64,7 @@ class UNet(nn.Module):
             dtype=self.dtype,
             name="model",
         )
-        return nn.tanh(level(images, train))
+        return nn.tanh(outward(level(images, train)))
 
 
 class Level(nn.Module):

@@ -25,6 +25,7 @@ from jaxreid.nets.layers import (
     InstanceNorm,
     Judgement,
     batch_norm,
+    outward,
     require_multiples,
     xavier_uniform,
 )
@@ -196,11 +197,11 @@ class UnityGenerator(nn.Module):
         x = _run([*self.blayer2, self.deconv1], x, train)
         x = jnp.concatenate([x, skip1 * attention], axis=-1)
         x = _run([*self.blayer1, self.deconv2, self.deconv3], x, train)
-        return 2 * nn.sigmoid(x) - 1, attention
+        return 2 * nn.sigmoid(outward(x)) - 1, outward(attention)
 
     def attention(self, images: jax.Array, train: bool = False) -> jax.Array:
         """A alone [B,H/4,W/4,2 width], at the cost of three layers; `method='attention'`."""
-        return self._attend(self._first_block(images, train))
+        return outward(self._attend(self._first_block(images, train)))
 
     def _first_block(self, images: jax.Array, train: bool) -> jax.Array:
         require_multiples(images, 16, SIZES)
@@ -243,7 +244,7 @@ class DilatedDiscriminator(nn.Module):
         f6 = wide(3, 1, dilation=8, name="atrous3")(f5)
         f7 = wide(3, 1, name="mConv")(jnp.concatenate([f3, f6], axis=-1))
         score = Layer(1, 4, 1, norm="none", relu=False, dtype=self.dtype, name="lsconv")
-        return Judgement(score(f7), (f1, f2, f3, f4, f5, f6, f7))
+        return Judgement(*jax.tree.map(outward, (score(f7), (f1, f2, f3, f4, f5, f6, f7))))
 
 
 def _run(layers: Sequence[Layer | Block], x: jax.Array, train: bool) -> jax.Array:

@@ -25,7 +25,7 @@ from jaxreid.stages.cycle_turns import (
     phases,
 )
 from jaxreid.stages.sets import Sets, Translate, Translators
-from jaxreid.training import Every, State, alternate, create, divided, fit, run_once
+from jaxreid.training import Every, State, alternate, cached, create, divided, fit, run_once
 from jaxreid.training.pool import empty_pool
 from jaxreid.training.workdir import fingerprint
 
@@ -212,7 +212,7 @@ def _train_group(
     )
 
 
-@cache
+@cached
 def program(settings: Settings, size: tuple[int, int], epoch: int, method: Method = CYCLEGAN):
     """``init(keys)`` and ``step(state, batch)`` over a leading axis of models, made once."""
     tx = optimisers(settings, method, epoch)

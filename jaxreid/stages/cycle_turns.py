@@ -12,7 +12,7 @@ from flax import linen as nn
 from jaxreid import losses
 from jaxreid.data import augment
 from jaxreid.nets.cyclegan import PatchGAN, ResnetGenerator
-from jaxreid.training import Aux, Interlude, Phase
+from jaxreid.training import Aux, Interlude, Phase, in_dtype
 from jaxreid.training.pool import exchange
 
 Rate = Callable[[Any], jax.Array]
@@ -127,7 +127,7 @@ def networks(settings: Settings) -> tuple[ResnetGenerator, PatchGAN]:
     generator = ResnetGenerator(
         settings.width, settings.blocks, settings.halvings, dropout=settings.dropout
     )
-    return generator, PatchGAN(settings.width, settings.patch_layers)
+    return in_dtype(generator), in_dtype(PatchGAN(settings.width, settings.patch_layers))
 
 
 def modules(settings: Settings, method: Method) -> dict[str, nn.Module]:

@@ -15,7 +15,18 @@ from jaxreid.data import augment, prefetch, shuffled
 from jaxreid.nets.dcgan import Discriminator, Generator
 from jaxreid.report import figures
 from jaxreid.stages.sets import Sampler, Sets, require_batch
-from jaxreid.training import Aux, Every, Phase, State, alternate, create, fit, run_once
+from jaxreid.training import (
+    Aux,
+    Every,
+    Phase,
+    State,
+    alternate,
+    cached,
+    create,
+    fit,
+    in_dtype,
+    run_once,
+)
 
 
 @dataclass(frozen=True)
@@ -130,7 +141,7 @@ def _train(directory: Path, data: Sets, settings: Settings, seed: int, every: Ev
     )
 
 
-@cache
+@cached
 def program(settings: Settings):
     """``init(key)`` and ``step(state, batch)``, made once."""
     generator, judge = _networks(settings)
@@ -149,7 +160,7 @@ def program(settings: Settings):
 def _networks(settings: Settings) -> tuple[Generator, Discriminator]:
     size = settings.image_height, settings.image_width
     generator = Generator(size, settings.width, settings.depth)
-    return generator, Discriminator(settings.width, settings.depth)
+    return in_dtype(generator), in_dtype(Discriminator(settings.width, settings.depth))
 
 
 def _draw(settings: Settings, state: State, key: jax.Array, count: int) -> np.ndarray:

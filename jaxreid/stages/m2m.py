@@ -16,7 +16,7 @@ from jaxreid.stages.cycle_turns import CYCLEGAN, Settings, optimisers
 from jaxreid.stages.domains import NAMES, Domains
 from jaxreid.stages.m2m_turns import OUT, SIDES, Cameras, networks, pair, phases
 from jaxreid.stages.sets import SOURCE, TARGET, Translators, require_batch
-from jaxreid.training import Every, State, alternate, create, divided, fit, run_once
+from jaxreid.training import Every, State, alternate, cached, create, divided, fit, run_once
 from jaxreid.training.pool import empty_pool
 
 
@@ -45,7 +45,7 @@ def require(settings: Settings, data: Domains) -> None:
         ) from error
 
 
-@cache
+@cached
 def program(
     settings: Settings, size: tuple[int, int], cameras: Cameras, epoch: int, class_weight: float
 ):

@@ -10,7 +10,7 @@ from jaxreid.data import augment
 from jaxreid.nets.stargan import Discriminator, Generator
 from jaxreid.stages.cycle_turns import Settings, pooled
 from jaxreid.stages.sets import SOURCE, TARGET
-from jaxreid.training import Aux, Interlude, Phase
+from jaxreid.training import Aux, Interlude, Phase, in_dtype
 
 NO_CAMERA = -1  # its one-hot label is zeros
 Cameras = tuple[int, int]  # how many the source and the target have
@@ -114,5 +114,7 @@ def networks(
 ) -> tuple[Generator, tuple[Discriminator, Discriminator]]:
     """StarGAN's generator for both ways, and its patch discriminator with a head for cameras."""
     generator = Generator(settings.width, settings.blocks, settings.halvings)
-    source, target = (Discriminator(n, settings.width, settings.patch_layers) for n in cameras)
-    return generator, (source, target)
+    source, target = (
+        in_dtype(Discriminator(n, settings.width, settings.patch_layers)) for n in cameras
+    )
+    return in_dtype(generator), (source, target)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +14,7 @@ from jaxreid.data import augment
 from jaxreid.nets import alexnet, streams
 from jaxreid.nets.pooling import unit
 from jaxreid.nets.resnet import STAGES
-from jaxreid.training import Aux, Phase, alternate
+from jaxreid.training import Aux, Phase, alternate, cached, in_dtype
 
 TWO_STREAM = ("alexnet", "small")  # stacks of alexnet.TwoStream
 NETS = (*TWO_STREAM, "resnet", *streams.VARIANTS)
@@ -150,6 +149,10 @@ def identity_loss(visible: Side, thermal: Side, options: None = None) -> tuple[T
 
 def build(settings: Settings, classes: int) -> nn.Module:
     """The network of ``settings``; called as ``nets.streams`` says."""
+    return in_dtype(_built(settings, classes))
+
+
+def _built(settings: Settings, classes: int) -> nn.Module:
     if settings.net == "resnet":
         stem = "imagenet" if settings.size[0] >= 128 else "small"
         return streams.TwoStreamResNet(classes, settings.depth, settings.width, stem=stem)
@@ -170,7 +173,7 @@ def build(settings: Settings, classes: int) -> nn.Module:
     )
 
 
-@cache
+@cached
 def program(settings: Settings, classes: int, loss: ModalLoss, options: Any):
     """Network, optimiser and ``step(state, batch)``; equal arguments share one program."""
     net = build(settings, classes)

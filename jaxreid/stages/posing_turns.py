@@ -11,7 +11,7 @@ from flax import linen as nn
 from jaxreid import losses
 from jaxreid.data import augment, poses
 from jaxreid.nets.pngan import Discriminator, Generator
-from jaxreid.training import Aux, Phase
+from jaxreid.training import Aux, Phase, in_dtype
 
 ADVERSARIAL = {
     "lsgan": (losses.lsgan_generator, losses.lsgan_discriminator),
@@ -88,8 +88,8 @@ class Settings:
 def networks(settings: Settings) -> dict[str, nn.Module]:
     """Generator G and discriminator D."""
     return {
-        "G": Generator(settings.width, settings.blocks, settings.halvings),
-        "D": Discriminator(settings.judge_width, settings.patch_layers),
+        "G": in_dtype(Generator(settings.width, settings.blocks, settings.halvings)),
+        "D": in_dtype(Discriminator(settings.judge_width, settings.patch_layers)),
     }
 
 

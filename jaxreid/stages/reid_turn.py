@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,7 +15,7 @@ from jaxreid.nets.efficientnet import EfficientNetLite0
 from jaxreid.nets.heads import HEADS
 from jaxreid.nets.reid import ReID
 from jaxreid.nets.resnet import IBN_STAGES, STAGES, ResNet
-from jaxreid.training import Aux, Net, Phase, alternate
+from jaxreid.training import Aux, Net, Phase, alternate, cached, in_dtype
 
 Outputs = Mapping[str, jax.Array]
 Forward = Callable[[Any, jax.Array, jax.Array], tuple[Outputs, Any]]
@@ -116,7 +116,7 @@ def identity_loss(forward: Forward, stats: Any, batch, key: jax.Array) -> tuple[
     return {"identity": losses.cross_entropy(outputs["logits"], targets).mean()}, stats
 
 
-@cache
+@cached
 def program(
     settings: Settings,
     classes: int,
@@ -149,7 +149,7 @@ def build(settings: Settings, classes: int) -> ReID:
         )
     else:
         backbone = EfficientNetLite0()
-    return ReID(backbone, HEADS[settings.head](classes))
+    return in_dtype(ReID(backbone, HEADS[settings.head](classes)))
 
 
 def phase(

@@ -14,7 +14,7 @@ from jaxreid.data import augment
 from jaxreid.losses.translation import Norm
 from jaxreid.nets.crgan import CameraClassifier, ContextGenerator, Rendering
 from jaxreid.nets.cyclegan import PatchGAN
-from jaxreid.training import Aux, Interlude, Phase, State
+from jaxreid.training import Aux, Interlude, Phase, State, in_dtype
 from jaxreid.training.pool import empty_pool, exchange
 
 ADVERSARIAL = {
@@ -92,15 +92,15 @@ class Settings:
 
 def generator_net(settings: Settings) -> ContextGenerator:
     """The generator of ``settings``."""
-    return ContextGenerator(settings.width, settings.blocks)
+    return in_dtype(ContextGenerator(settings.width, settings.blocks))
 
 
 def modules(settings: Settings, cameras: int) -> dict[str, nn.Module]:
     """Generator G, domain discriminator D and camera classifier Ccam."""
     return {
         "G": generator_net(settings),
-        "D": PatchGAN(settings.judge_width, settings.patch_layers),
-        "Ccam": CameraClassifier(cameras, settings.judge_width),
+        "D": in_dtype(PatchGAN(settings.judge_width, settings.patch_layers)),
+        "Ccam": in_dtype(CameraClassifier(cameras, settings.judge_width)),
     }
 
 

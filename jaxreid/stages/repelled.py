@@ -1,7 +1,6 @@
 """Training that repels clusters from one another, as BUC does: head, loss, memory, one run."""
 
 from collections.abc import Callable, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +9,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.typing import Dtype
 
 from jaxreid import losses
 from jaxreid.data import Split, prefetch, shuffled
 from jaxreid.nets.convert import load_pretrained
 from jaxreid.nets.heads import Embedding, dense
-from jaxreid.nets.layers import batch_norm, kaiming_fan_out
+from jaxreid.nets.layers import batch_norm, kaiming_fan_out, outward
 from jaxreid.nets.pooling import average, unit
+from jaxreid.nets.reid import ReID
 from jaxreid.stages import reid
 from jaxreid.stages.reid_turn import augmented
-from jaxreid.training import Aux, Every, Interlude, Phase, State, alternate, create, fit, processes
+from jaxreid.training import (
+    Aux,
+    Every,
+    Interlude,
+    Phase,
+    State,
+    alternate,
+    cached,
+    create,
+    fit,
+    in_dtype,
+    processes,
+)
 
 SHARPNESS = 10.0  # 1 / tau of eq. 1
 
@@ -30,16 +43,18 @@ class Repelled(nn.Module):
     Attributes:
         dropout: share of the components of v dropped when training; those left are scaled up, so
             that v has unit length only outside training.
+        dtype: type of the computation.
     """
 
     dropout: float = 0.5
+    dtype: Dtype | None = None
 
     @nn.compact
     def __call__(self, maps: jax.Array, train: bool = False) -> Embedding:
         """Maps [B,h,w,C] to no logits [B,0], v [B,C] and f of unit length [B,C]."""
         pooled = average(maps)
-        x = dense(pooled.shape[-1], kaiming_fan_out(), "feat", pooled)
-        x = unit(batch_norm(train, "feat_bn")(x))
+        x = dense(pooled.shape[-1], kaiming_fan_out(), "feat", pooled, dtype=self.dtype)
+        x = unit(outward(batch_norm(train, "feat_bn", self.dtype)(x)))
         v = nn.Dropout(self.dropout, deterministic=not train)(x)
         return Embedding(logits=x[:, :0], metric=v, test=unit(pooled))
 
@@ -77,10 +92,15 @@ def remember(memory: jax.Array, v: jax.Array, labels: jax.Array) -> jax.Array:
     return jax.lax.scan(one, memory, (v, labels))[0]
 
 
-@cache
+def network(settings: reid.Settings) -> ReID:
+    """The backbone of ``settings`` with the head of BUC."""
+    return in_dtype(reid.build(settings, 0).clone(head=Repelled()))
+
+
+@cached
 def program(settings: reid.Settings, steps_per_epoch: int):
     """Network, optimiser and step; ``State.extra`` holds ``memory`` and ``clusters``."""
-    net = reid.build(settings, 0).clone(head=Repelled())
+    net = network(settings)
 
     def turn(nets, batch, memo, key):
         k_augment, k_dropout = jax.random.split(key)
@@ -150,7 +170,7 @@ def read(directory: Path, settings: reid.Settings) -> reid.Model:
     """The network that a finished step left."""
     with np.load(directory / "network.npz") as found:
         variables = unflatten_dict(dict(found), sep="/")
-    return reid.Model(reid.build(settings, 0).clone(head=Repelled()), variables)
+    return reid.Model(network(settings), variables)
 
 
 def _fresh(net, key: jax.Array, images: Split, settings: reid.Settings) -> Mapping[str, Any]:

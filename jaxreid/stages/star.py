@@ -17,7 +17,19 @@ from jaxreid.nets.stargan import Discriminator, Generator
 from jaxreid.report import figures
 from jaxreid.stages import choose
 from jaxreid.stages.sets import Sets, Translate, Translators, require_batch
-from jaxreid.training import Aux, Every, Phase, State, alternate, create, divided, fit, run_once
+from jaxreid.training import (
+    Aux,
+    Every,
+    Phase,
+    State,
+    alternate,
+    cached,
+    create,
+    divided,
+    fit,
+    in_dtype,
+    run_once,
+)
 from jaxreid.training.workdir import fingerprint
 
 DECAYS = ("linear", "legacy")
@@ -254,7 +266,7 @@ def _train(directory: Path, real: Split, settings, seed, every, keep, steps) -> 
     )
 
 
-@cache
+@cached
 def program(settings: Settings, size: tuple[int, int], domains: int):
     """``init(key)`` and ``step(state, batch)``, made once."""
     generator, judge = _networks(settings, domains)
@@ -296,7 +308,8 @@ def render(generator: Generator, params, images: jax.Array, label: jax.Array) ->
 
 def _networks(settings: Settings, domains: int) -> tuple[Generator, Discriminator]:
     generator = Generator(settings.width, settings.blocks, settings.halvings)
-    return generator, Discriminator(domains, settings.judge_width, settings.judge_layers)
+    judge = Discriminator(domains, settings.judge_width, settings.judge_layers)
+    return in_dtype(generator), in_dtype(judge)
 
 
 def _cameras(split: Split) -> list[int]:

@@ -1,7 +1,6 @@
 """A step of tracklet association: its settings, its two losses, network and optimiser."""
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Literal, get_args
 
 import jax
@@ -15,7 +14,7 @@ from jaxreid.data import augment
 from jaxreid.nets.heads import Hidden
 from jaxreid.nets.reid import ReID
 from jaxreid.stages import reid
-from jaxreid.training import Aux, Phase, alternate
+from jaxreid.training import Aux, Phase, alternate, cached, in_dtype
 
 FILLER = -1e9  # logit of tracklets of other cameras
 Reduction = Literal["mean", "camera_sum"]
@@ -162,7 +161,7 @@ def _neighbours(settings: Settings, owners: ArrayLike) -> int:
     return settings.neighbours or max(1, len(np.unique(owners)) // 2)
 
 
-@cache
+@cached
 def program(trunk: reid.Settings, settings: Settings, owners: tuple[int, ...], epoch: int):
     """Network, optimiser and ``step(state, batch)``; equal arguments share one program.
 
@@ -173,7 +172,7 @@ def program(trunk: reid.Settings, settings: Settings, owners: tuple[int, ...], e
         epoch: steps in an epoch.
     """
     head = Hidden(len(owners), settings.embedding)
-    net = reid.build(trunk, len(owners)).clone(head=head)
+    net = in_dtype(reid.build(trunk, len(owners)).clone(head=head))
     tx = {"reid": optimiser(settings, epoch)}
     return net, tx, alternate([phase(net, settings, owners)], tx)
 

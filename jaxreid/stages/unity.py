@@ -18,7 +18,7 @@ from jaxreid.report import figures
 from jaxreid.stages.cycle import groups
 from jaxreid.stages.sets import Restylers, Sets, Translate, require_cameras
 from jaxreid.stages.unity_turns import TERMS, Settings, networks, phases
-from jaxreid.training import Every, State, alternate, create, divided, fit, run_once
+from jaxreid.training import Every, State, alternate, cached, create, divided, fit, run_once
 from jaxreid.training.workdir import fingerprint
 
 __all__ = ["Settings", "phases", "program", "require", "schedule", "train"]
@@ -137,7 +137,7 @@ def _batches(
     return batch
 
 
-@cache
+@cached
 def program(settings: Settings, size: tuple[int, int], cameras: int, epoch: int):
     """``init(keys)`` and ``step(state, batch)`` over a leading axis of models, made once."""
     generator, judge = networks(settings)

@@ -11,7 +11,7 @@ from jaxreid import losses
 from jaxreid.data import augment
 from jaxreid.nets.layers import Judgement
 from jaxreid.nets.unitygan import DilatedDiscriminator, UnityGenerator
-from jaxreid.training import Aux, Phase
+from jaxreid.training import Aux, Phase, in_dtype
 
 OPTIONS = {
     "merge": ("add", "concat"),
@@ -265,4 +265,4 @@ def drawn_cameras(
 def networks(settings: Settings) -> tuple[UnityGenerator, DilatedDiscriminator]:
     """Generator and discriminator."""
     generator = UnityGenerator(settings.width, settings.blocks, settings.merge, settings.norm)
-    return generator, DilatedDiscriminator(settings.width)
+    return in_dtype(generator), in_dtype(DilatedDiscriminator(settings.width))

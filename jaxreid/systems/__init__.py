@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxreid.training import parallel
+from jaxreid.training import computing, parallel
 
 
 def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
-    """Runs the system that ``config['system']`` names, in the mode of ``config['parallel']``.
+    """Runs the system that ``config['system']`` names, in the mode and type that it asks for.
 
     Raises:
-        ValueError: an unknown system, with a hint; a mode or a number of shards that cannot be.
+        ValueError: an unknown system, with a hint; a mode, a number of shards or a type that
+            cannot be.
     """
     name, known = config["system"], [module.name for module in pkgutil.iter_modules(__path__)]
     if name not in known:
@@ -24,5 +25,5 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
             + (f". Did you mean {hint[0]!r}?" if hint else "")
         )
     system = importlib.import_module(f"{__name__}.{name}")
-    with parallel(config["parallel"], config["shards"]):
+    with parallel(config["parallel"], config["shards"]), computing(config["dtype"]):
         return system.run(config, workdir)

@@ -17,7 +17,7 @@ from jaxreid import losses
 from jaxreid.nets.sianet import SiaNet
 from jaxreid.stages import crossing, cycle, tracklets
 from jaxreid.stages.cycle import Method, Seen
-from jaxreid.training import Aux, Phase
+from jaxreid.training import Aux, Phase, in_dtype
 
 
 def contrastive(net: SiaNet, nets, images, key, **options) -> jax.Array:
@@ -34,7 +34,7 @@ def method(options: Mapping[str, Any], steps: int) -> Method:
     Both begin late, M after ``siamese_from`` of the steps and the generators' term after
     ``contrastive_from``, so that nobody follows a net that has learned nothing.
     """
-    net = SiaNet(options["width"], options["blocks"])
+    net = in_dtype(SiaNet(options["width"], options["blocks"]))
     pairs = {"margin": options["margin"], "pairs": options["pairs"]}
 
     def begun(share: float, step) -> jax.Array:

@@ -2,6 +2,7 @@
 
 from jaxreid.training.loop import Every, Preempted, fit
 from jaxreid.training.mesh import divided, make_mesh, parallel, shards
+from jaxreid.training.precision import cached, computing, in_dtype
 from jaxreid.training.state import Net, State, create
 from jaxreid.training.step import Aux, Interlude, Phase, Step, alternate
 from jaxreid.training.workdir import WorkdirError, run_once
@@ -17,9 +18,12 @@ __all__ = [
     "Step",
     "WorkdirError",
     "alternate",
+    "cached",
+    "computing",
     "create",
     "divided",
     "fit",
+    "in_dtype",
     "make_mesh",
     "parallel",
     "run_once",

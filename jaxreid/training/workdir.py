@@ -15,6 +15,7 @@ from typing import Any
 
 from jaxreid.training import processes
 from jaxreid.training.mesh import shards
+from jaxreid.training.precision import dtype
 
 
 class WorkdirError(RuntimeError):
@@ -44,7 +45,8 @@ def run_once(
     Args:
         directory: the stage's own directory, created if needed.
         settings: plain values that determine the result: the stage's part of the config and the
-            fingerprints of its inputs. The number of shards (``mesh.parallel``) joins them.
+            fingerprints of its inputs. The number of shards (``mesh.parallel``) and the type of
+            computation (``precision.computing``) join them.
         make: does the work.
         trains: whether ``make`` is a training, in which all processes take part.
 
@@ -81,9 +83,10 @@ def run_once(
     return fingerprint(settings)
 
 
-def _mode() -> dict[str, int]:
-    """The number of shards, where a batch is not trained on as one."""
-    return {"shards": shards()} if shards() > 1 else {}
+def _mode() -> dict[str, Any]:
+    """The number of shards and the type of computation, where they are not 1 and float32."""
+    mode = {"shards": (shards(), 1), "dtype": (dtype(), "float32")}
+    return {name: value for name, (value, usual) in mode.items() if value != usual}
 
 
 def share(root: Path) -> None:

@@ -16,6 +16,22 @@ import tiny
 ROOT = Path(__file__).parents[2]
 
 
+one_and_all = pytest.mark.parametrize(
+    "system",
+    [
+        "ide",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in (
+                *("camstyle", "lsro", "faketriplet", "unitystyle"),
+                *("ptgan", "spgan", "crgan", "m2m", "mmd", "hhl", "taudl", "pul", "buc"),
+                *("pngan", "ce2l"),
+            )
+        ),
+    ],
+)
+
+
 def command(system, workdir):
     return [
         sys.executable,
@@ -190,20 +206,7 @@ def test_systems_killed_and_continued_end_with_equal_results(tmp_path, system):
     assert whole == cut
 
 
-@pytest.mark.parametrize(
-    "system",
-    [
-        "ide",
-        *(
-            pytest.param(name, marks=pytest.mark.slow)
-            for name in (
-                *("camstyle", "lsro", "faketriplet", "unitystyle"),
-                *("ptgan", "spgan", "crgan", "m2m", "mmd", "hhl", "taudl", "pul", "buc"),
-                *("pngan", "ce2l"),
-            )
-        ),
-    ],
-)
+@one_and_all
 def test_systems_train_in_one_shard_per_device(tmp_path, system):
     options = ["--config.parallel=pmap", *tiny.EVEN.get(system, [])]
     done = subprocess.run(
@@ -218,3 +221,29 @@ def test_systems_train_in_one_shard_per_device(tmp_path, system):
     assert stages and all(stage["shards"] == 2 for stage in stages)
     done = subprocess.run(command(system, tmp_path), cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1 and "shards: 2 there, absent now" in done.stderr
+
+
+@one_and_all
+def test_systems_compute_in_bfloat16(tmp_path, system):
+    said = {}
+    for dtype in ("float32", "bfloat16"):
+        options = [f"--config.dtype={dtype}", *tiny.EVEN.get(system, [])]
+        given = command(system, tmp_path / dtype) + options
+        done = subprocess.run(given, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+        logs = sorted((tmp_path / dtype).rglob("metrics.jsonl"))
+        said[dtype] = {path.parent.name: first(path) for path in logs}
+    stages = [json.loads(path.read_text()) for path in tmp_path.rglob("bfloat16/**/settings.json")]
+    assert stages and all(stage["dtype"] == "bfloat16" for stage in stages)
+    assert said["float32"].keys() == said["bfloat16"].keys() and said["float32"]
+    for stage, before in said["float32"].items():
+        after = said["bfloat16"][stage]
+        assert after.keys() == before.keys() and after != before
+        for term, value in before.items():
+            assert abs(after[term] - value) <= 0.05 * abs(value) + 0.02, (stage, term)
+
+
+def first(path):
+    """What a training said of its first step, taken from equal parameters."""
+    with path.open() as lines:
+        return json.loads(next(lines))
