@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ from jaxreid.stages.cycle_turns import (
 )
 from jaxreid.stages.sets import Sets, Translate, Translators
 from jaxreid.training import Every, State, alternate, cached, create, divided, fit, run_once
+from jaxreid.training.grouping import Task, grouped
 from jaxreid.training.pool import empty_pool
 from jaxreid.training.workdir import fingerprint
 
@@ -34,15 +35,12 @@ __all__ = [
     "Method",
     "Seen",
     "Settings",
-    "groups",
     "length",
     "phases",
     "program",
     "require",
     "train",
 ]
-
-Item = TypeVar("Item")
 
 
 def require(
@@ -113,7 +111,12 @@ def train(
     draws = _draws(styles, settings, pairs, seed, method.epoch)
     steps = _candidates(settings, _epoch(draws))
     trainings, fingerprints = [], []
-    for group in groups(pairs):
+
+    def task(group: Sequence[tuple[int, int]]) -> Task:
+        init, step, batch = _task(styles, group, draws, settings, method, seed)
+        return init, step, batch(0)
+
+    for group in grouped(directory, pairs, task):
         name = f"pair_{group[0][0] + 1}_{group[0][1] + 1}"
         name += f"_and_{len(group) - 1}_more" if len(group) > 1 else ""
         training = partial(
@@ -135,19 +138,6 @@ def train(
 
     found = {step: partial(after, step) for step in steps}
     return choose.best(directory / "choice", found, chooser)
-
-
-def groups(models: Sequence[Item]) -> list[list[Item]]:
-    """Which models (pairs of cameras, say) train together as one program, split over the devices.
-
-    Batched over models a convolution becomes a grouped one, which accelerators run well and the
-    CPU an order of magnitude too slowly: there each device takes one model at a time. The last
-    group is filled up with repeated models, since groups split evenly over the devices.
-    """
-    share = 1 if jax.default_backend() == "cpu" else -(-len(models) // jax.device_count())
-    size = share * jax.device_count()
-    filled = [models[i % len(models)] for i in range(-(-len(models) // size) * size)]
-    return [filled[i : i + size] for i in range(0, len(filled), size)]
 
 
 def _styles(real: Split, pairs: Sequence[tuple[int, int]]) -> dict[int, Split]:
@@ -182,6 +172,22 @@ def _candidates(settings: Settings, epoch: int) -> list[int]:
 def _train_group(
     directory, styles, pairs, draws, settings, method, names, seed, every, keep, steps
 ) -> State:
+    init, step, batch = _task(styles, pairs, draws, settings, method, seed)
+    return fit(
+        init,
+        step,
+        lambda start, stop: prefetch(batch, start, stop),
+        steps=steps,
+        directory=directory,
+        every=every,
+        keep=keep,
+        sample=lambda state, step: _sample(directory, state, step, styles, pairs, settings, names),
+        models=len(pairs),
+    )
+
+
+def _task(styles, pairs, draws, settings, method, seed):
+    """``init()``, the step and ``batch(step)`` of the translators of ``pairs``."""
     size = styles[pairs[0][0]].size
     init, step = program(settings, size, _epoch(draws), method)
     key = jax.random.key(seed)
@@ -199,17 +205,7 @@ def _train_group(
             for i, side in enumerate("ab")
         }
 
-    return fit(
-        lambda: init(keys),
-        step,
-        lambda start, stop: prefetch(batch, start, stop),
-        steps=steps,
-        directory=directory,
-        every=every,
-        keep=keep,
-        sample=lambda state, step: _sample(directory, state, step, styles, pairs, settings, names),
-        models=len(pairs),
-    )
+    return partial(init, keys), step, batch
 
 
 @cached

@@ -15,10 +15,10 @@ from jaxreid import losses
 from jaxreid.data import Split, augment, prefetch, stream
 from jaxreid.nets.unitygan import UnityGenerator
 from jaxreid.report import figures
-from jaxreid.stages.cycle import groups
 from jaxreid.stages.sets import Restylers, Sets, Translate, require_cameras
 from jaxreid.stages.unity_turns import TERMS, Settings, networks, phases
 from jaxreid.training import Every, State, alternate, cached, create, divided, fit, run_once
+from jaxreid.training.grouping import Task, grouped
 from jaxreid.training.workdir import fingerprint
 
 __all__ = ["Settings", "phases", "program", "require", "schedule", "train"]
@@ -77,7 +77,12 @@ def train(directory: Path, data: Sets, settings: Settings, *, seed: int, every: 
     """
     restylers: dict[int, Translate] = {}
     fingerprints = []
-    for group in groups(np.unique(data.train.cameras).tolist()):
+
+    def task(group: Sequence[int]) -> Task:
+        init, step, batch = _task(data.train, group, settings, seed)
+        return init, step, batch(0)
+
+    for group in grouped(directory, np.unique(data.train.cameras).tolist(), task):
         name = f"camera_{group[0] + 1}"
         name += f"_and_{len(group) - 1}_more" if len(group) > 1 else ""
         # Called again, a finished training only reads its last checkpoint.
@@ -93,24 +98,31 @@ def train(directory: Path, data: Sets, settings: Settings, *, seed: int, every: 
 def _train_group(
     directory: Path, real: Split, group: Sequence[int], settings: Settings, seed: int, every: Every
 ) -> State:
-    cameras = np.unique(real.cameras).tolist()
-    epoch = max(1, len(real) // settings.batch)
-    init, step = program(settings, real.size, len(cameras), epoch)
-    key = jax.random.key(seed)
-    keys = jnp.stack([jax.random.fold_in(key, camera) for camera in group])
-    batch = _batches(
-        real.resized(augment.larger(real.size, settings.margin)), group, settings, seed
-    )
+    init, step, batch = _task(real, group, settings, seed)
     return fit(
-        lambda: init(keys),
+        init,
         step,
         lambda start, stop: prefetch(batch, start, stop),
-        steps=epoch * (settings.epochs + settings.decay_epochs),
+        steps=_epoch(real, settings) * (settings.epochs + settings.decay_epochs),
         directory=directory,
         every=every,
         sample=lambda state, step: _sample(directory, state, step, real, group, settings),
         models=len(group),
     )
+
+
+def _epoch(real: Split, settings: Settings) -> int:
+    return max(1, len(real) // settings.batch)
+
+
+def _task(real: Split, group: Sequence[int], settings: Settings, seed: int):
+    """``init()``, the step and ``batch(step)`` of the UnityGANs of ``group``."""
+    cameras = np.unique(real.cameras).tolist()
+    init, step = program(settings, real.size, len(cameras), _epoch(real, settings))
+    key = jax.random.key(seed)
+    keys = jnp.stack([jax.random.fold_in(key, camera) for camera in group])
+    larger = real.resized(augment.larger(real.size, settings.margin))
+    return partial(init, keys), step, _batches(larger, group, settings, seed)
 
 
 def _batches(

@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxreid.training import processes
 from jaxreid.training.checkpoints import Checkpoints
-from jaxreid.training.mesh import make_mesh, placement, shards, turns
+from jaxreid.training.mesh import make_mesh, placement, shards, sharing, turns
 from jaxreid.training.metrics import MetricWriter, Progress
 from jaxreid.training.state import State
 from jaxreid.training.step import Step
@@ -81,8 +81,8 @@ def fit(
             Nothing is saved from then on.
         Preempted: after SIGTERM, of joint processes to any of them, with the state saved.
     """
-    mesh = make_mesh() if mesh is None else mesh
     first = next(iter(batches(0, 1)))[1]
+    mesh = make_mesh(sharing(first, models)) if mesh is None else mesh
     state_sharding, batch_sharding = placement(mesh, first, models)
     replicated = NamedSharding(mesh, PartitionSpec())
     step = step.sharded(shards(), turns()) if models is None else step

@@ -77,6 +77,21 @@ def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
 
 
+def sharing(batch: Mapping[str, Any], models: int | None) -> Sequence[Any]:
+    """The devices that train on ``batch`` together here: all, as a rule.
+
+    Models that were grouped for another number of devices are shared by as many as can.
+    """
+    devices = processes.devices()
+    if models is None or processes.joint():
+        return devices
+    rows = [x.shape[1] for x in batch.values()]
+    able = [
+        n for n in range(1, len(devices) + 1) if models % n == 0 or not any(r % n for r in rows)
+    ]
+    return devices[: able[-1]]
+
+
 def divided(rows: np.ndarray) -> np.ndarray | jax.Array:
     """Images for a jitted network outside training: each device of this process gets its part.
 

@@ -114,17 +114,19 @@ def spread(tree: Any, sharding: Any) -> Any:
 
 
 def gather(tree: Any, replicated: Any) -> Any:
-    """Global arrays as whole arrays of this process; a joint call, like a step.
+    """Global arrays as whole arrays of all devices of this process; a joint call, like a step.
 
     Args:
         tree: of arrays upon the devices of all processes.
         replicated: the sharding that has all of an array on every device.
     """
-    if not joint():
+    if not joint() and replicated.mesh.size == jax.local_device_count():
         return tree
-    whole = jax.jit(lambda x: x, out_shardings=replicated)(tree)
     own = jax.make_mesh(
         (jax.local_device_count(),), ("data",), (AxisType.Auto,), devices=jax.local_devices()
     )
     here = NamedSharding(own, PartitionSpec())
+    if not joint():
+        return jax.device_put(tree, here)
+    whole = jax.jit(lambda x: x, out_shardings=replicated)(tree)
     return jax.tree.map(lambda x: jax.device_put(x.addressable_data(0), here), whole)

@@ -1,0 +1,107 @@
+"""Models beside one another: how many share a program, and that other devices go on with them."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxreid.training import Aux, Phase, alternate, create
+from jaxreid.training.grouping import bytes_needed, grouped
+
+SIZE = 64
+
+
+def loss(nets, batch, memo, key):
+    del memo
+    noisy = batch["x"] + 0.1 * jax.random.normal(key, batch["x"].shape)
+    value = jnp.square(noisy @ nets["n"].params["w"] - batch["x"]).mean()
+    return value, Aux({"error": value})
+
+
+def task(models):
+    """A matrix per model, learned from vectors of its own."""
+    tx = {"n": optax.adam(0.1)}
+
+    def init(key):
+        return create(key, {"n": {"params": {"w": jnp.zeros((SIZE, SIZE))}}}, tx)
+
+    keys = jnp.stack([jax.random.key(model) for model in models])
+    rows = [np.random.default_rng(model).normal(size=(1, SIZE)) for model in models]
+    step = alternate([Phase(("n",), loss)], tx).map(jax.vmap)
+    return lambda: jax.vmap(init)(keys), step, {"x": np.stack(rows).astype(np.float32)}
+
+
+def test_a_cpu_takes_one_model_at_a_time(tmp_path, capsys):
+    found = grouped(tmp_path / "gan", [4, 5, 6], task)
+    assert found == [[4], [5], [6]]
+    assert "gan: 3 models, 1 at a time per device: the fastest on a CPU" in capsys.readouterr().out
+    assert grouped(tmp_path / "gan", [4, 5, 6], task, room=1 << 40) == found
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("models", "of", "expected"),
+    [(5, 5, [[0, 1, 2, 3, 4]]), (3, 5, [[0, 1, 2], [3, 4, 0]]), (0, 5, [[0], [1], [2], [3], [4]])],
+)
+def test_a_device_takes_as_many_as_it_has_room_for(tmp_path, models, of, expected, capsys):
+    needed = bytes_needed(*task(range(max(models, 1))))
+    room = int(needed / 0.9) + 1 if models else needed // 2
+    assert grouped(tmp_path / "gan", range(of), task, room=room) == expected
+    assert f"GiB of {room / 2**30:.2f}" in capsys.readouterr().out
+    # Weights, two moments and their gradient.
+    assert needed > max(models, 1) * 3 * SIZE * SIZE * 4
+
+
+def test_other_models_are_grouped_anew(tmp_path):
+    grouped(tmp_path / "gan", [1, 2, 3], task)
+    assert grouped(tmp_path / "gan", [1, 2], task) == [[1], [2]]
+    assert json.loads((tmp_path / "gan/groups.json").read_text()) == [[0], [1]]
+
+
+def test_groups_begun_on_two_devices_are_finished_by_any_number(tmp_path):
+    code = textwrap.dedent("""
+        import pathlib, sys, jax, numpy as np
+        sys.path.insert(0, "tests/training")
+        import test_training_grouping as t
+        from jaxreid.training import Every, fit
+        from jaxreid.training.grouping import grouped
+        devices, steps, directory = int(sys.argv[1]), int(sys.argv[2]), pathlib.Path(sys.argv[3])
+        assert jax.device_count() == devices
+        found = {}
+        for group in grouped(directory, [7, 8, 9], t.task):
+            init, step, batch = t.task(group)
+            state = fit(init, step, lambda a, b: ((s, batch) for s in range(a, b)), steps=steps,
+                        directory=directory / str(group[0]), every=Every(1, 1, 9),
+                        models=len(group))
+            w = state.nets["n"].params["w"]
+            assert len(w.sharding.device_set) == devices
+            found |= {str(m): np.asarray(w[i]) for i, m in enumerate(group)}
+        np.savez(directory / f"after_{steps}.npz", **found)
+    """)
+
+    def train(devices, steps, directory):
+        env = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)}
+        given = [sys.executable, "-c", code, str(devices), str(steps), str(directory)]
+        done = subprocess.run(given, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+        with np.load(directory / f"after_{steps}.npz") as file:
+            return dict(file)
+
+    whole = train(2, 6, tmp_path / "whole")
+    assert sorted(whole) == ["7", "8", "9"]
+    for devices in (1, 3):
+        directory = tmp_path / str(devices)
+        train(2, 3, directory)
+        after = train(devices, 6, directory)
+        assert json.loads((directory / "groups.json").read_text()) == [[0, 1], [2, 0]]
+        lines = (directory / "7/metrics.jsonl").read_text().splitlines()
+        assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+        for model, weights in whole.items():
+            np.testing.assert_allclose(after[model], weights, atol=1e-6)
