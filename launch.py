@@ -11,6 +11,8 @@ others by itself (Cloud TPU, Slurm, MPI), or else with ``--coordinator=HOST:PORT
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
@@ -18,10 +20,12 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from jaxreid import jobs, sweep, systems
-from jaxreid.training import WorkdirError, processes, workdir
+from jaxreid.training import WorkdirError, mirror, processes, workdir
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/SYSTEM.py[:SCALE]")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run (runs/SYSTEM by default).")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Directory of the run (runs/SYSTEM by default), or gs://BUCKET/FOLDER."
+)
 _SWEEP = flags.DEFINE_string("sweep", None, "Runs every row of this sweep of the config file.")
 _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Joins the processes that JAX can find.")
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of the first process.")
@@ -44,11 +48,11 @@ def main(_: list[str]) -> None:
             arguments = without(sys.argv[1:], "job")
             return print(jobs.text(_JOB.value, f"jaxreid-{name.replace('_', '-')}", arguments))
         connect()
-        directory = Path(_WORKDIR.value or Path("runs") / name)
-        if _SWEEP.value:
-            run_sweep(_CONFIG.value, _SWEEP.value, directory)
-        else:
-            run(_CONFIG.value.to_dict(), directory)
+        with working(_WORKDIR.value or str(Path("runs") / name)) as directory:
+            if _SWEEP.value:
+                run_sweep(_CONFIG.value, _SWEEP.value, directory)
+            else:
+                run(_CONFIG.value.to_dict(), directory)
     except (ValueError, OSError, FloatingPointError, WorkdirError) as error:
         if _TRACEBACK.value:
             raise
@@ -85,6 +89,23 @@ def connect() -> None:
         jax.distributed.initialize()
     if not processes.leads():
         sys.stdout = Path(os.devnull).open("w")
+
+
+@contextmanager
+def working(directory: str) -> Iterator[Path]:
+    """The directory to work in; for one on object storage, a copy of it below ``runs``."""
+    if not mirror.remote(directory):
+        yield Path(directory)
+        return
+    if jax.process_count() > 1:
+        raise ValueError(
+            f"--workdir={directory}: several processes need one directory that all of them see; "
+            "mount the bucket, or let one process run"
+        )
+    here = Path("runs") / mirror.local_name(directory)
+    print(f"works in {here}, kept in {directory}")
+    with mirror.kept(here, directory):
+        yield here
 
 
 def run(config: dict, directory: Path) -> None:

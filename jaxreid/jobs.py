@@ -106,7 +106,7 @@ def tpu(place: Place, arguments: Sequence[str]) -> str:
         " && python3 -m pip install --quiet --user uv"
         " && python3 -m uv venv --quiet --allow-existing --python 3.12 .venv"
         " && python3 -m uv pip install --quiet --python .venv/bin/python"
-        " -c constraints.txt -e '.[tpu]'"
+        f" -c constraints.txt -e '.[{_extras(arguments)}]'"
     )
     command = shlex.join([".venv/bin/python", "launch.py", *arguments, "--distributed"])
 
@@ -116,8 +116,8 @@ def tpu(place: Place, arguments: Sequence[str]) -> str:
     return "\n".join(
         [
             "#!/bin/sh",
-            "# Says the same again after a preemption; a slice of several machines needs --workdir",
-            "# on a disk that all of them mount.",
+            "# Say the same again after a preemption. A slice of one machine keeps its work with",
+            "# --workdir=gs://BUCKET/FOLDER; one of several needs a disk that all of them mount.",
             "set -e",
             "git archive --format=tar.gz --output=jaxreid.tar.gz HEAD",
             f"gcloud compute tpus tpu-vm describe {at} > /dev/null 2>&1 || {create}",
@@ -129,6 +129,12 @@ def tpu(place: Place, arguments: Sequence[str]) -> str:
             "",
         ]
     )
+
+
+def _extras(arguments: Sequence[str]) -> str:
+    """What a TPU machine installs of jaxreid."""
+    stores = {"gs://": "gcs", "s3://": "s3"}
+    return ",".join(["tpu", *(name for at, name in stores.items() if at in " ".join(arguments))])
 
 
 def slurm(place: Place, arguments: Sequence[str]) -> str:

@@ -45,6 +45,8 @@ def test_a_tpu_script_runs_this_very_command_on_every_worker():
         *("cd", "jaxreid", "&&", ".venv/bin/python", "launch.py", *GIVEN, "--distributed"),
     ]
     assert "-e '.[tpu]'" in shlex.split(install)[-1]
+    kept = jobs.text("tpu type=v5litepod-8 zone=us-west4-a", "run", ["--workdir=gs://bucket/run"])
+    assert "-e '.[tpu,gcs]'" in kept.replace("'\"'\"'", "'")
 
 
 @pytest.mark.parametrize(

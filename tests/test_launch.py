@@ -35,6 +35,7 @@ IDE = "--config=configs/ide.py:tiny"
         ([], ["--config is missing", "configs/camstyle.py"]),
         (["--config=configs/idee.py"], ["configs/idee.py"]),
         (["--config=configs/ide.py:big"], ["no scale 'big'", "demo, tiny, paper"]),
+        ([IDE, "--workdir=tape://reel/run"], ["tape://reel/run cannot be read", "gs:// or s3://"]),
         ([IDE, "--config.reid.wdith=3"], ["wdith", "Did you mean", "width"]),
         ([IDE, "--config.system=cmastyle"], ["'cmastyle'", "Did you mean 'camstyle'"]),
         ([IDE, "--config.reid.head=bneck"], ["reid.head", "'bneck'", "bnneck"]),

@@ -15,7 +15,7 @@ from jaxreid.data.keypoints import FILE as KEYPOINTS
 from jaxreid.data.layouts import announce
 from jaxreid.data.masks import MADE_UP
 from jaxreid.data.world.spec import REGDB, SYSU
-from jaxreid.training import run_once, shards
+from jaxreid.training import mirror, run_once, shards
 from jaxreid.training.workdir import fingerprint
 
 WORLD = "world"
@@ -85,7 +85,8 @@ class Settings:
 
     Attributes:
         name: ``world``, a layout of ``jaxreid.data`` (``market1501``, ...), or ``regdb``.
-        root: the set's official folder; unused by the world, which is drawn into the workdir.
+        root: the set's official folder, here or on object storage (``gs://``), from where it is
+            copied once; unused by the world, which is drawn into the workdir.
         height: rows of the pictures fed to the networks.
         width: columns.
         world: fields of ``world.Spec``.
@@ -163,7 +164,7 @@ def prepare(workdir: Path, settings: Settings, name: str = "data") -> Sets:
     drawn, layout = settings.name == WORLD, settings.layout
     if not drawn and not settings.root:
         raise ValueError(f"{name}.root is empty: say --config.{name}.root=DIRECTORY")
-    root = pictures(workdir) if drawn else Path(settings.root)
+    root = pictures(workdir) if drawn else mirror.fetched(settings.root)
     made_up = settings.masks in MADE_UP
     masks = {"": None, "root": root / "masks"}.get(settings.masks, Path(settings.masks))
     masks = None if made_up else masks

@@ -11,7 +11,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from jaxreid.training import processes
+from jaxreid.training import mirror, processes
 
 
 class Checkpoints:
@@ -43,6 +43,7 @@ class Checkpoints:
         if step not in self._manager.all_steps():
             with self._writing():
                 self._manager.save(step, args=ocp.args.StandardSave(state), force=True)
+            mirror.push()  # what was finished before; this one is still being written
 
     def restore(self, abstract: Any, until: int) -> Any | None:
         """The newest readable state not after step ``until``, else None.

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 import jax
 
 from jaxreid.training import processes
+from jaxreid.training.files import write_json
 from jaxreid.training.step import Step
-from jaxreid.training.workdir import write_json
 
 Item = TypeVar("Item")
 Task = tuple[Callable[[], Any], Step, Mapping[str, Any]]  # init, step, a batch

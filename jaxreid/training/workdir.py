@@ -13,15 +13,22 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from jaxreid.training import processes
+from jaxreid.training import mirror, processes
+from jaxreid.training.files import WorkdirError, write_json
 from jaxreid.training.mesh import shards
 from jaxreid.training.precision import dtype
 
-
-class WorkdirError(RuntimeError):
-    """The work directory cannot be used; the message says why and how to mend it."""
-
-
+__all__ = [
+    "WorkdirError",
+    "fingerprint",
+    "flat",
+    "occupied",
+    "probe",
+    "refuse_others",
+    "run_once",
+    "share",
+    "write_json",
+]
 _SHARED = "shared.json"
 
 
@@ -74,6 +81,7 @@ def run_once(
 
     def end() -> None:
         write_json(directory / "done.json", settings)
+        mirror.push()
 
     if not trains:
         processes.tell(whole)
@@ -134,16 +142,6 @@ def refuse_others(directory: Path, settings: Mapping[str, Any]) -> None:
 def fingerprint(settings: Mapping[str, Any]) -> str:
     """A short hash of plain settings."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes JSON so that the file is either the old one or the whole new one."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w") as file:
-        json.dump(value, file, indent=1, sort_keys=True)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 @contextmanager

@@ -1,0 +1,184 @@
+"""Object storage: a work directory kept there and worked in here, a data set copied from there.
+
+A run works in a directory of this machine. After every stage and at every checkpoint, what is new
+goes up, and a list of all files goes last: whoever continues elsewhere finds the directory as it
+was at one of these moments.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from etils import epath
+
+from jaxreid.training.files import WorkdirError, write_json
+
+LIST = ".files.json"
+Sizes = dict[str, list[int]]  # of every file by its path: bytes, and here the time of its change
+_CURRENT: ContextVar["Mirror | None"] = ContextVar("mirror", default=None)
+
+
+class Mirror:
+    """A directory of this machine and its copy.
+
+    Every push makes a new generation of the copy. Who holds an older one than is up there takes
+    that; who holds the newest keeps what was done here since.
+    """
+
+    def __init__(self, here: Path, there: epath.Path):
+        """Takes over what is ``there``, if something newer is."""
+        self._here, self._there = here, there
+        mine, newest = _read(epath.Path(here) / LIST), _read(there / LIST)
+        if newest["generation"] > mine["generation"]:
+            print(f"{there}: copied to {here}", flush=True)
+            shutil.rmtree(here, ignore_errors=True)
+            _together(partial(_copy, there, epath.Path(here)), newest["files"])
+            here.mkdir(parents=True, exist_ok=True)
+            mine = {"generation": newest["generation"], "files": _files(here)}
+            write_json(here / LIST, mine)
+        self._generation, self._known = mine["generation"], mine["files"]
+
+    def push(self) -> None:
+        """Copies what is new or changed, then the list, then removes what is gone.
+
+        Raises:
+            WorkdirError: another run has pushed since this one began or pushed.
+        """
+        now = _files(self._here)
+        changed = [name for name, known in now.items() if self._known.get(name) != known]
+        gone = self._known.keys() - now.keys()
+        if not changed and not gone:
+            return
+        if _read(self._there / LIST)["generation"] != self._generation:
+            raise WorkdirError(f"another run works in {self._there}: use another --workdir")
+        _together(partial(_copy, epath.Path(self._here), self._there), changed)
+        self._generation, self._known = self._generation + 1, now
+        listed = {"generation": self._generation, "files": now}
+        (self._there / LIST).write_text(json.dumps(listed))
+        write_json(self._here / LIST, listed)
+        _together(lambda name: (self._there / name).unlink(missing_ok=True), gone)
+
+
+@contextmanager
+def kept(here: Path, there: str) -> Iterator[None]:
+    """Inside, ``push`` keeps ``here`` on object storage; in the end, however it comes, as well.
+
+    Args:
+        here: a directory of this machine, made if needed.
+        there: such as ``gs://bucket/runs/market``.
+
+    Raises:
+        WorkdirError: ``there`` cannot be read.
+    """
+    try:
+        mirror = Mirror(here, epath.Path(there))
+    except Exception as error:  # whatever the packages of a storage raise
+        raise WorkdirError(unreachable(there, error)) from error
+    token = _CURRENT.set(mirror)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
+        mirror.push()
+
+
+def push() -> None:
+    """Copies what is new, where a work directory is kept on object storage (see ``kept``)."""
+    mirror = _CURRENT.get()
+    if mirror:
+        mirror.push()
+
+
+def remote(path: str) -> bool:
+    """Whether a path names object storage."""
+    return "://" in path
+
+
+def fetched(root: str) -> Path:
+    """A folder on object storage as one of this machine, copied when first asked for.
+
+    A copy that was cut short is completed; one that is whole is not compared again. Other paths are
+    left as they are.
+
+    Raises:
+        ValueError: ``root`` cannot be read, or has no files.
+    """
+    if not remote(root):
+        return Path(root)
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jaxreid" / "data"
+    here, there = cache / local_name(root), epath.Path(root)
+    if (here / LIST).exists():
+        return here
+    try:
+        sizes = dict(_sizes(there, there))
+    except Exception as error:
+        raise ValueError(unreachable(root, error)) from error
+    if not sizes:
+        raise ValueError(f"{root} has no files")
+    have = _files(here)
+    new = [name for name, size in sizes.items() if have.get(name, [-1])[0] != size]
+    print(f"{root}: {len(new)} files are copied to {here}", flush=True)
+    _together(partial(_copy, there, epath.Path(here)), new)
+    write_json(here / LIST, sizes)
+    return here
+
+
+def _sizes(root: epath.Path, folder: epath.Path) -> Iterator[tuple[str, int]]:
+    """Every file below ``root`` and its bytes."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            yield from _sizes(root, path)
+        else:
+            yield str(path.relative_to(root)), path.stat().length
+
+
+def local_name(there: str) -> str:
+    """A folder's name for what is ``there``: its last part, and what tells it from others."""
+    return (
+        f"{there.rstrip('/').rpartition('/')[2]}-{hashlib.sha256(there.encode()).hexdigest()[:8]}"
+    )
+
+
+def unreachable(there: str, error: Exception) -> str:
+    """What to say of storage that cannot be read."""
+    extra = {"gs": "gcs", "s3": "s3"}.get(there.partition("://")[0])
+    how = f"it needs pip install 'jaxreid[{extra}]' and your credentials"
+    said = f"{there} cannot be read ({type(error).__name__}: {error})"
+    return f"{said}; {how if extra else 'paths on object storage begin with gs:// or s3://'}"
+
+
+def _read(file: epath.Path) -> dict[str, Any]:
+    return json.loads(file.read_text()) if file.exists() else {"generation": 0, "files": {}}
+
+
+def _files(directory: Path) -> Sizes:
+    """All files but hidden and unfinished ones; links are not followed (see ``workdir.share``)."""
+    found = {}
+    for folder, folders, names in os.walk(directory):
+        folders[:] = [name for name in folders if "orbax-checkpoint-tmp" not in name]
+        for name in names:
+            path = Path(folder, name)
+            if not name.startswith(".") and path.suffix != ".tmp" and path.exists():
+                said = path.stat()
+                found[str(path.relative_to(directory))] = [said.st_size, said.st_mtime_ns]
+    return found
+
+
+def _copy(source: epath.Path, target: epath.Path, name: str) -> None:
+    (target / name).parent.mkdir(parents=True, exist_ok=True)
+    with (source / name).open("rb") as read, (target / name).open("wb") as written:
+        shutil.copyfileobj(read, written, 1 << 20)
+
+
+def _together(act: Any, names: Iterable[str]) -> None:
+    """``act`` of every name, several at a time."""
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(act, names))
