@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,7 +19,7 @@ from jaxreid.training.checkpoints import Checkpoints
 from jaxreid.training.mesh import make_mesh, placement, shards, sharing, turns
 from jaxreid.training.metrics import MetricWriter, Progress
 from jaxreid.training.state import State
-from jaxreid.training.step import Step
+from jaxreid.training.step import Program, Step
 
 Batch = Mapping[str, np.ndarray]
 
@@ -83,11 +84,8 @@ def fit(
     """
     first = next(iter(batches(0, 1)))[1]
     mesh = make_mesh(sharing(first, models)) if mesh is None else mesh
-    state_sharding, batch_sharding = placement(mesh, first, models)
+    programs, state_sharding, batch_sharding = jitted(step, first, models, mesh)
     replicated = NamedSharding(mesh, PartitionSpec())
-    step = step.sharded(shards(), turns()) if models is None else step
-    shardings = (state_sharding, replicated)
-    programs = step.map(partial(jax.jit, donate_argnums=0, out_shardings=shardings)).programs
     label, leads = directory.name, processes.leads()
 
     with ExitStack() as opened:
@@ -127,6 +125,17 @@ def fit(
             if stop and not last:
                 raise Preempted(label, done)
         return processes.gather(state, replicated)
+
+
+def jitted(
+    step: Step, batch: Mapping[str, Any], models: int | None, mesh: Mesh
+) -> tuple[tuple[Program, ...], Any, Any]:
+    """The programs of ``step`` as ``fit`` runs them, and where state and batch live."""
+    state_sharding, batch_sharding = placement(mesh, batch, models)
+    step = step.sharded(shards(), turns()) if models is None else step
+    shardings = (state_sharding, NamedSharding(mesh, PartitionSpec()))
+    programs = step.map(partial(jax.jit, donate_argnums=0, out_shardings=shardings)).programs
+    return programs, state_sharding, batch_sharding
 
 
 def _abstract(state: State) -> State:
