@@ -7,7 +7,7 @@ SYSTEM ?= camstyle
 SEEDS ?= 5
 SWEEP ?=
 
-.PHONY: help demo test test-slow lint docs proofs bench evidence evidence-table clean
+.PHONY: help demo test test-slow lint docs proofs bench lowering evidence evidence-table clean
 
 help:
 	@echo "make demo       CamStyle end to end on the embedded world (about 10 minutes on 2 cores)"
@@ -17,6 +17,7 @@ help:
 	@echo "make docs       the reference pages, in build/site"
 	@echo "make proofs     runs the tests of losses, networks, evaluation and features and writes docs/proofs.md"
 	@echo "make bench      timings: ranking, renderer, networks"
+	@echo "make lowering   every training step of the papers, lowered for a TPU; writes docs/lowering.md"
 	@echo "make evidence   SYSTEM=camstyle over SEEDS=5 seeds, stored in evidence/"
 	@echo "make evidence-table  writes EVIDENCE.md from what is stored; runs nothing"
 	@echo "make clean      removes .venv and runs/"
@@ -46,6 +47,9 @@ bench: .venv/ready
 	$(BIN)/python -m benchmarks.world
 	$(BIN)/python -m benchmarks.evaluation
 	$(BIN)/python -m benchmarks.nets
+
+lowering: .venv/ready
+	$(BIN)/python -m benchmarks.lowering --workdir=$(SCRATCH)/lowering
 
 evidence: .venv/ready
 	$(BIN)/python -m benchmarks.evidence --system=$(SYSTEM) --seeds=$(SEEDS) --sweep=$(SWEEP) --workdir=$(SCRATCH)/evidence

@@ -1,7 +1,7 @@
 """A run of a system in which nothing is trained, computed or read, to collect its trainings.
 
 The system's own code runs, stage by stage, with its settings. ``fit`` only notes what it was asked
-to train; networks outside of training give zeros of the right shapes; data are blank.
+to train; data are blank, and so is what networks would generate or embed; nothing is scored.
 """
 
 import sys
@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
@@ -22,24 +23,26 @@ from jax.sharding import Mesh
 from benchmarks import blank
 from jaxreid import data, systems
 from jaxreid.data.pictures import Pictures
+from jaxreid.evaluation import Embedded
 from jaxreid.stages import (
     choose,
     clustering,
+    dcgan,
     distances,
     domain_judge,
     fusion,
+    generate,
     handcrafted,
     judge,
     modalities,
     pose_sheets,
+    reid,
     sets,
 )
 from jaxreid.stages import publish as reports
 from jaxreid.stages.arms import score
 from jaxreid.training import State, Step, fit, make_mesh
 from jaxreid.training.loop import jitted
-
-_Jitted = type(jax.jit(lambda: None))
 
 
 class Training(NamedTuple):
@@ -123,22 +126,6 @@ def _abstract(tree: Any, sharding: Any) -> Any:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 
 
-def _dry(function: Any) -> Callable[..., Any]:
-    """A jitted function that gives zeros, but inside a training step what it always gives."""
-    known: dict[Any, Any] = {}  # tracing a network takes a second, and sets have many batches
-
-    def call(*args: Any) -> Any:
-        leaves, form = jax.tree.flatten(args)
-        if any(isinstance(x, jax.core.Tracer) for x in leaves):
-            return function(*args)
-        key = form, *((x.shape, x.dtype) if hasattr(x, "shape") else x for x in leaves)
-        if key not in known:
-            known[key] = function.eval_shape(*args)
-        return jax.tree.map(zeros, known[key])
-
-    return call
-
-
 def _stand_ins(recorder: Recorder) -> dict[Any, Any]:
     """What to put in the place of what."""
     disk = blank.Disk()
@@ -151,8 +138,24 @@ def _stand_ins(recorder: Recorder) -> dict[Any, Any]:
     found |= {clustering.kmeans: _in_turn, clustering.merge: _first_united}
     found |= {choose.best: lambda directory, steps, chooser: steps[max(steps)]()}
     found |= {clustering.reliable: lambda points, *_, **__: np.ones(len(points), bool)}
-    jits = (f for m in _modules("jaxreid.stages") for f in vars(m).values())
-    return found | {f: _dry(f) for f in jits if isinstance(f, _Jitted)}
+    found |= {reid.embed: _embedded, dcgan._draw: lambda *given: _black(*given[2:])}
+    return found | {generate._records: partial(_unmade, generate._records)}
+
+
+def _unmade(records: Callable[..., Any], real: data.Split, rows: np.ndarray, _: Any, *given: Any):
+    """In the place of generated records: theirs, of pictures that no translator was asked for."""
+    return records(real, rows, lambda split, rows: _black(split, len(rows)), *given)
+
+
+def _black(_: Any, count: int) -> np.ndarray:
+    """Pictures that nobody looks at, of one pixel."""
+    return np.zeros((count, 1, 1, 3), np.uint8)
+
+
+def _embedded(model: Any, split: data.Split, *_: Any) -> Embedded:
+    """In the place of embedding."""
+    del model
+    return Embedded(np.zeros((len(split), 1)), split.pids, split.cameras)
 
 
 def _in_turn(points: np.ndarray, clusters: int, *_: Any) -> clustering.Clusters:
