@@ -63,23 +63,27 @@ class Case(NamedTuple):
 ALL = [*map(Case, CONFIGS), *(Case("ide", 8, mode) for mode in MODES)]
 
 
-def rows(case: Case, scale: str, compiled: bool) -> list[dict[str, Any]]:
-    """What is found of every training of a system."""
-    found = trainings(case.config(scale), mesh(case.devices, compiled))
-    return [measure(training, compiled) for training in found]
+def rows(case: Case, scale: str, compiled: bool = False) -> list[dict[str, Any]]:
+    """What is found of every training of a system; ``compiled``, also the memory of a device."""
+    config = case.config(scale)
+    found = [measure(training) for training in trainings(config)]
+    if compiled:
+        for row, training in zip(found, trainings(config, slice_of(case.devices)), strict=True):
+            given = training.state, training.batch
+            with traced_for_tpu():
+                row["memory"] = [memory(each, *given) for each in set(training.programs)]
+    return found
 
 
-def mesh(devices: int, compiled: bool) -> Mesh:
-    """Those of a slice of v5e or, where nothing is compiled, the host's in their place."""
-    if not compiled:
-        return make_mesh()
-    from jax.experimental import topologies  # its plugin is asked for here alone
+def slice_of(devices: int) -> Mesh:
+    """So many devices of a slice of v5e, that nobody needs to have."""
+    from jax.experimental import topologies  # asks for libtpu
 
     return make_mesh(topologies.get_topology_desc(**SLICE).devices[:devices])
 
 
-def measure(training: Training, compiled: bool = False) -> dict[str, Any]:
-    """Sizes, FLOPs per step, whether it lowers, and if ``compiled`` the memory of a device."""
+def measure(training: Training) -> dict[str, Any]:
+    """Sizes, FLOPs per step, and whether it lowers."""
     given = training.state, training.batch
     params = {name: net.params for name, net in training.state.nets.items()}
     row = {"trainings": list(training.names), "programs": len(set(training.programs))}
@@ -93,8 +97,6 @@ def measure(training: Training, compiled: bool = False) -> dict[str, Any]:
             row["flops"] = statistics.mean(flops(p, *given) for p in training.programs)
         except Exception as error:  # whatever is raised is what this was run to find
             row["tpu"] = first_line(error)
-        if compiled:
-            row["memory"] = [memory(program, *given) for program in set(training.programs)]
     return row
 
 

@@ -35,7 +35,8 @@ SPLIT = """
 
 The step for eight devices, in the modes of [devices.md](devices.md). `split` says how many
 arguments of the lowered program are split over the devices: image and label, while all of them
-have the state.
+have the state. Under `accumulate`, with two shards per device, XLA counts the loop over a device's
+shards as one turn of it.
 
 """
 COLUMNS = ["system", "training", "images of a batch", "parameters, M", "state, MiB", "batch, MiB"]
@@ -60,7 +61,7 @@ def _shared(case: Mapping[str, Any]) -> list[str]:
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
-    mib = [f"{row[name] / 2**20:,.0f}" for name in ("state_bytes", "batch_bytes")]
+    mib = [f"{row['state_bytes'] / 2**20:,.0f}", f"{row['batch_bytes'] / 2**20:,.1f}"]
     count = f"{row['flops'] / 1e9:,.0f}" if "flops" in row else ""
     several = f", {row['programs']} programs" if row["programs"] > 1 else ""
     sizes = [_names(row["trainings"]), _images(row["batch"]), f"{row['parameters'] / 1e6:,.1f}"]

@@ -42,6 +42,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         {"Visible and infrared": "modality.md"},
         {"Poses": "pose.md"},
         {"Devices": "devices.md"},
+        {"Steps on a TPU": "lowering.md"},
         {"Proofs": "proofs.md"},
         {"Reference": reference},
     ]

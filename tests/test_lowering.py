@@ -110,5 +110,5 @@ def test_every_config_is_in_the_page():
 @pytest.mark.slow
 @pytest.mark.parametrize("system", lowering.CONFIGS)
 def test_every_step_of_the_papers_lowers_for_a_tpu(system):
-    rows = lowering.rows(lowering.Case(system), "paper", compiled=False)
+    rows = lowering.rows(lowering.Case(system), "paper")
     assert rows and {row["tpu"] for row in rows} == {"yes"}
