@@ -25,6 +25,7 @@ from jaxreid.evaluation.protocol import (
     Draw,
     Embedded,
     Protocol,
+    Reranking,
 )
 from jaxreid.evaluation.quality import (
     Distance,
@@ -36,6 +37,7 @@ from jaxreid.evaluation.quality import (
     precision_recall_between,
 )
 from jaxreid.evaluation.ranking import evaluate, query_scores
+from jaxreid.evaluation.reranking import reranker
 from jaxreid.evaluation.scores import QueryScores, Scores, average, deviations
 from jaxreid.evaluation.tsne import tsne
 
@@ -59,6 +61,7 @@ __all__ = [
     "Protocol",
     "QueryScores",
     "Ranked",
+    "Reranking",
     "Scores",
     "average",
     "camera_pairs",
@@ -81,6 +84,7 @@ __all__ = [
     "precision_recall_between",
     "query_scores",
     "random_pairs",
+    "reranker",
     "spread",
     "top_ranked",
     "tsne",

@@ -73,13 +73,7 @@ def shard_gallery(
         raise ValueError(
             f"The mesh has the axes {mesh.axis_names}; evaluation shards over one axis ('data',)."
         )
-    padding = -len(labels) % (TILE * mesh.size)
-
-    def place(values: np.ndarray, fill: float) -> jax.Array:
-        widths = ((0, padding),) + ((0, 0),) * (values.ndim - 1)
-        padded = np.pad(values, widths, constant_values=fill)
-        return jax.device_put(padded, NamedSharding(mesh, P("data")))
-
+    place = functools.partial(place_rows, mesh=mesh)
     squares = np.einsum("nd,nd->n", embeddings, embeddings)
     return Shards(
         place(embeddings, 0.0),
@@ -89,15 +83,30 @@ def shard_gallery(
     )
 
 
+def place_rows(values: np.ndarray, fill: float, *, mesh: Mesh) -> jax.Array:
+    """Places what there is one row of per picture, filled up to whole tiles per device."""
+    widths = ((0, -len(values) % (TILE * mesh.size)),) + ((0, 0),) * (values.ndim - 1)
+    padded = np.pad(values, widths, constant_values=fill)
+    return jax.device_put(padded, NamedSharding(mesh, P("data")))
+
+
 @functools.partial(jax.jit, static_argnames=("mesh", "mask", "cmc", "identities"))
 def count(
-    block: Block, shards: Shards, *, mesh: Mesh, mask: str, cmc: str, identities: int
+    block: Block,
+    shards: Shards,
+    given: jax.Array | None = None,
+    *,
+    mesh: Mesh,
+    mask: str,
+    cmc: str,
+    identities: int,
 ) -> dict[str, jax.Array]:
     """Counts the wrong pictures before each match of a block of queries.
 
     Args:
         block: the queries.
         shards: the gallery, from `shard_gallery` with the same ``mesh``.
+        given: ``[G, B]`` distances, sharded like the gallery; None: those of the embeddings.
         mesh: one-axis ``('data',)`` mesh.
         mask: key of `MASKS`.
         cmc: CMC rule of the protocol.
@@ -110,8 +119,8 @@ def count(
         than the match, and ``visible``: ``[I, B]`` wrong pictures of it that the query sees.
     """
     one_shard = functools.partial(_count_shard, mask=mask, cmc=cmc, identities=identities)
-    mapped = jax.shard_map(one_shard, mesh=mesh, in_specs=(P(), P("data")), out_specs=P())
-    return mapped(block, shards)
+    specs = P(), P("data"), P("data")
+    return jax.shard_map(one_shard, mesh=mesh, in_specs=specs, out_specs=P())(block, shards, given)
 
 
 @jax.jit
@@ -138,9 +147,9 @@ def distances(queries: jax.Array | np.ndarray, gallery: jax.Array, squares: jax.
 
 
 def _count_shard(
-    block: Block, shard: Shards, *, mask: str, cmc: str, identities: int
+    block: Block, shard: Shards, given: jax.Array | None, *, mask: str, cmc: str, identities: int
 ) -> dict[str, jax.Array]:
-    d = distances(block.embeddings, shard.embeddings, shard.squares)
+    d = distances(block.embeddings, shard.embeddings, shard.squares) if given is None else given
     matches = _match_distances(d, block.matches)
     same = shard.labels[:, None] == block.labels
     hidden = MASKS[mask](same, block.cameras, shard.cameras[:, None])

@@ -10,8 +10,16 @@ from numpy.typing import ArrayLike
 
 from jaxreid.evaluation import checks
 from jaxreid.evaluation.counting import BLOCK, distances, shard_gallery, single_device
-from jaxreid.evaluation.protocol import MARKET, MASKS, Embedded, Protocol
-from jaxreid.evaluation.ranking import prepared, query_scores, searchable
+from jaxreid.evaluation.protocol import (
+    MARKET,
+    MASKS,
+    Embedded,
+    Protocol,
+    prepared,
+    searchable,
+)
+from jaxreid.evaluation.ranking import query_scores
+from jaxreid.evaluation.reranking import reranker
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +58,7 @@ class Ranked:
 
     Attributes:
         rows: ``[n, k]`` gallery rows, -1 where the query sees fewer than k pictures.
-        distances: ``[n, k]`` Euclidean distances, inf there.
+        distances: ``[n, k]`` Euclidean, or re-ranked, distances, inf there.
         right: ``[n, k]`` whether the picture shows the query's person.
     """
 
@@ -120,7 +128,10 @@ def top_ranked(
     rows = np.asarray(rows, np.intp)
     same = query.pids[rows, None] == gallery.pids
     hidden = MASKS[protocol.mask](same, query.cameras[rows, None], gallery.cameras)
-    d = _distances(query.take(rows), gallery, protocol)
+    if protocol.reranking:
+        d = reranker(query, gallery, protocol)(rows)
+    else:
+        d = _distances(query.take(rows), gallery, protocol)
     d = np.where(hidden | ~searchable(gallery, protocol), np.inf, d)
     order = np.lexsort((~same, d))[:, :k]
     order = np.pad(order, ((0, 0), (0, k - order.shape[1])), constant_values=-1)

@@ -45,6 +45,36 @@ class Draw:
 
 
 @dataclasses.dataclass(frozen=True)
+class Reranking:
+    """k-reciprocal re-ranking; see `jaxreid.evaluation.reranking.reranker` for what is computed.
+
+    Attributes:
+        k1: neighbours, the picture itself not counted, among which reciprocal ones are sought.
+        k2: neighbours, the picture itself counted, whose sets are averaged; 1 averages nothing.
+        weight: of the original distance, from 0 (the Jaccard distance alone) to 1 (the original
+            order). At 0 all pictures that share no neighbour with the query stand at distance 1,
+            where matches win ties: such scores flatter.
+        include_junk: whether pictures of ``Protocol.junk_pids`` are among the neighbours, as in the
+            authors' MATLAB code; they are never counted.
+    """
+
+    k1: int = 20
+    k2: int = 6
+    weight: float = 0.3
+    include_junk: bool = False
+
+    def __post_init__(self) -> None:
+        for field in ("k1", "k2"):
+            if getattr(self, field) < 1:
+                raise ValueError(
+                    f"Reranking.{field} is {getattr(self, field)}; give a number of neighbours, "
+                    "1 or more."
+                )
+        if not 0 <= self.weight <= 1:
+            raise ValueError(f"Reranking.weight is {self.weight}; expected 0 to 1.")
+
+
+@dataclasses.dataclass(frozen=True)
 class Protocol:
     """The rules of one evaluation; print them beside every number.
 
@@ -65,6 +95,8 @@ class Protocol:
             in the MATLAB scripts of DukeMTMC-reID), or None. Only with ``cmc='image'``.
         normalize: Euclidean distance between L2-normalised embeddings; False: between raw ones.
         draw: which galleries are drawn, or None: there is one, the whole.
+        reranking: how distances are re-ranked, or None: they are not. Each gallery, drawn or whole,
+            is re-ranked by itself, together with all queries.
     """
 
     mask: str = "same_id_same_camera"
@@ -74,6 +106,7 @@ class Protocol:
     rank_truncate: int | None = None
     normalize: bool = True
     draw: Draw | None = None
+    reranking: Reranking | None = None
 
     def __post_init__(self) -> None:
         _check_choice("mask", self.mask, tuple(MASKS))
@@ -81,8 +114,9 @@ class Protocol:
         _check_choice("empty_query", self.empty_query, ("drop", "zero"))
         # Configs hand over lists; a tuple keeps the record hashable.
         object.__setattr__(self, "junk_pids", tuple(int(pid) for pid in self.junk_pids))
-        if isinstance(self.draw, Mapping):  # read back from JSON
-            object.__setattr__(self, "draw", Draw(**self.draw))
+        for field, record in (("draw", Draw), ("reranking", Reranking)):
+            if isinstance(given := getattr(self, field), Mapping):  # read back from JSON
+                object.__setattr__(self, field, record(**given))
         if self.rank_truncate is None:
             return
         if self.rank_truncate < 1:
@@ -97,12 +131,12 @@ class Protocol:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the fields as plain JSON values, ``draw`` where there is one."""
-        fields = dataclasses.asdict(self) | {"junk_pids": list(self.junk_pids)}
-        del fields["draw"]
-        if self.draw is None:
-            return fields
-        return fields | {"draw": {**vars(self.draw), "cameras": list(self.draw.cameras)}}
+        """Returns the fields as plain JSON values, ``draw`` and ``reranking`` where there are."""
+        fields: dict[str, Any] = dataclasses.asdict(self) | {"junk_pids": list(self.junk_pids)}
+        records = {name: fields.pop(name) for name in ("draw", "reranking")}
+        if self.draw:
+            records["draw"]["cameras"] = list(self.draw.cameras)
+        return fields | {name: record for name, record in records.items() if record}
 
 
 MARKET = Protocol()
@@ -161,6 +195,19 @@ class Embedded:
         rows = np.asarray(rows)
         rows = rows if rows.size else rows.astype(np.intp)  # [] is float64 to NumPy
         return type(self)(self.embeddings[rows], self.pids[rows], self.cameras[rows])
+
+
+def prepared(pictures: Embedded, protocol: Protocol) -> np.ndarray:
+    """Returns the vectors whose Euclidean distances are ranked; rows of zeros stay zeros."""
+    if not protocol.normalize:
+        return pictures.embeddings
+    squares = np.einsum("nd,nd->n", pictures.embeddings, pictures.embeddings)
+    return pictures.embeddings / np.sqrt(np.where(squares > 0, squares, 1))[:, None]
+
+
+def searchable(gallery: Embedded, protocol: Protocol) -> np.ndarray:
+    """Returns ``[G]`` whether each gallery picture is no junk."""
+    return ~np.isin(gallery.pids, protocol.junk_pids)
 
 
 def _integers(field: str, values: ArrayLike, length: int) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 `evaluate` gives the row of a table, `query_scores` the scores of every single query. Both count
 instead of sorting (see `jaxreid.evaluation.counting`): they hold one prepared copy of the gallery
-and the distances of one block of queries, whatever the number of queries.
+and the distances of one block of queries, whatever the number of queries. Re-ranked distances
+(`Protocol.reranking`) are counted in the same way.
 """
 
 import dataclasses
@@ -14,9 +15,24 @@ from jax.sharding import Mesh
 from numpy.typing import ArrayLike
 
 from jaxreid.evaluation import checks
-from jaxreid.evaluation.counting import BLOCK, Block, count, shard_gallery, single_device
+from jaxreid.evaluation.counting import (
+    BLOCK,
+    Block,
+    count,
+    place_rows,
+    shard_gallery,
+    single_device,
+)
 from jaxreid.evaluation.draws import check_drawn, drawn
-from jaxreid.evaluation.protocol import MARKET, MASKS, Embedded, Protocol
+from jaxreid.evaluation.protocol import (
+    MARKET,
+    MASKS,
+    Embedded,
+    Protocol,
+    prepared,
+    searchable,
+)
+from jaxreid.evaluation.reranking import reranker
 from jaxreid.evaluation.scores import (
     CMC_RANKS,
     QueryScores,
@@ -94,19 +110,6 @@ def query_scores(
     return scores
 
 
-def prepared(pictures: Embedded, protocol: Protocol) -> np.ndarray:
-    """Returns the vectors whose Euclidean distances are ranked; rows of zeros stay zeros."""
-    if not protocol.normalize:
-        return pictures.embeddings
-    squares = np.einsum("nd,nd->n", pictures.embeddings, pictures.embeddings)
-    return pictures.embeddings / np.sqrt(np.where(squares > 0, squares, 1))[:, None]
-
-
-def searchable(gallery: Embedded, protocol: Protocol) -> np.ndarray:
-    """Returns ``[G]`` whether each gallery picture is no junk."""
-    return ~np.isin(gallery.pids, protocol.junk_pids)
-
-
 def _evaluate_once(
     query: Embedded, gallery: Embedded, protocol: Protocol, mesh: Mesh | None
 ) -> Scores:
@@ -147,6 +150,7 @@ def _block_ranker(
         prepared(gallery, protocol), labels, gallery.cameras, searchable(gallery, protocol), mesh
     )
     embeddings = prepared(query, protocol)
+    again = reranker(query, gallery, protocol, mesh=mesh) if protocol.reranking else None
 
     def rank(rows: np.ndarray, matches: list[np.ndarray]) -> QueryScores:
         block = Block(
@@ -158,6 +162,7 @@ def _block_ranker(
         counts = count(
             block,
             shards,
+            place_rows(_pad(again(rows), 0).T, np.inf, mesh=mesh) if again else None,
             mesh=mesh,
             mask=protocol.mask,
             cmc=protocol.cmc,

@@ -26,16 +26,17 @@ def distances_to(query, i, gallery, normalize):
     return ((g - q) ** 2).sum(axis=1)
 
 
-def ranked_rows(query, i, gallery, protocol):
+def ranked_rows(query, i, gallery, protocol, distances=None):
     """Visible gallery rows, nearest first, matches first among equals."""
     rows = np.flatnonzero(visible(query, i, gallery, protocol))
-    d = distances_to(query, i, gallery, protocol.normalize)
+    given = distances is not None
+    d = distances[i] if given else distances_to(query, i, gallery, protocol.normalize)
     return sorted(rows, key=lambda row: (d[row], gallery.pids[row] != query.pids[i], row))
 
 
-def score_query(query, i, gallery, protocol):
+def score_query(query, i, gallery, protocol, distances=None):
     """(positives, cmc, ap, ap_trapezoid, inp) of one query, or None without a match."""
-    rows = ranked_rows(query, i, gallery, protocol)
+    rows = ranked_rows(query, i, gallery, protocol, distances)
     hits = [gallery.pids[row] == query.pids[i] for row in rows]
     total = sum(hits)
     if not total:
@@ -75,8 +76,8 @@ def every_draw(query, i, gallery, rows):
     return cmc / len(draws)
 
 
-def score_all(query, gallery, protocol):
-    each = [score_query(query, i, gallery, protocol) for i in range(len(query))]
+def score_all(query, gallery, protocol, distances=None):
+    each = [score_query(query, i, gallery, protocol, distances) for i in range(len(query))]
     valid = [scores for scores in each if scores]
     total = len(valid) if protocol.empty_query == "drop" else len(each)
     means = (
@@ -85,17 +86,53 @@ def score_all(query, gallery, protocol):
     return len(valid), means
 
 
+def reranked(query, gallery, protocol):
+    """Re-ranked distances [Q, G]: all pairs, set by set, dense weights; inf for junk left out."""
+    rules = protocol.reranking
+    kept = rules.include_junk | ~np.isin(gallery.pids, protocol.junk_pids)
+    x = np.concatenate([query.embeddings, gallery.embeddings[kept]]).astype(np.float64)
+    if protocol.normalize:
+        x = x / np.linalg.norm(x, axis=1, keepdims=True)
+    n = len(x)
+    d = np.stack([((x - row) ** 2).sum(axis=1) for row in x])
+    d = d / np.maximum(d.max(axis=1, keepdims=True), 1e-300)
+    order = [sorted(range(n), key=lambda j: (j != i, d[i, j], j)) for i in range(n)]
+
+    def reciprocal(i, k):
+        return {j for j in order[i][: k + 1] if i in order[j][: k + 1]}
+
+    weights = np.zeros((n, n))
+    for i in range(n):
+        near = reciprocal(i, rules.k1)
+        members = set(near)
+        for candidate in near:
+            further = reciprocal(candidate, int(np.around(rules.k1 / 2)))
+            if len(further & near) > 2 / 3 * len(further):
+                members |= further
+        for j in members:
+            weights[i, j] = np.exp(-d[i, j])
+    weights /= weights.sum(axis=1, keepdims=True)
+    weights = np.stack([weights[order[i][: rules.k2]].mean(axis=0) for i in range(n)])
+    found = np.full((len(query), len(gallery)), np.inf)
+    q = len(query)
+    for i in range(q):
+        common = np.minimum(weights[i], weights[q:]).sum(axis=1)
+        jaccard = 1 - common / np.maximum(weights[i], weights[q:]).sum(axis=1)
+        found[i, kept] = (1 - rules.weight) * jaccard + rules.weight * d[i, q:]
+    return found
+
+
 def random_pictures(rng, n, *, people=6, cameras=4, dimensions=3):
     """Integer embeddings: distances are exact, and many are equal. People -1 (junk) and 0 occur."""
     embeddings = rng.integers(-2, 3, (n, dimensions)).astype(np.float32)
     return Embedded(embeddings, rng.integers(-1, people, n), rng.integers(1, cameras + 1, n))
 
 
-def random_problem(rng, *, queries=6, gallery=25):
+def random_problem(rng, *, queries=6, gallery=25, **fields):
     """A query set and a gallery of random size, whose embeddings are not all equal."""
-    query = random_pictures(rng, rng.integers(1, queries + 1))
+    query = random_pictures(rng, rng.integers(1, queries + 1), **fields)
     while True:
-        found = random_pictures(rng, rng.integers(2, gallery + 1))
+        found = random_pictures(rng, rng.integers(2, gallery + 1), **fields)
         if (found.embeddings != found.embeddings[0]).any():
             return query, found
 

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxreid.evaluation import Embedded, Protocol
+from jaxreid.evaluation import Embedded, Protocol, Reranking
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,28 @@ from jaxreid.evaluation import Embedded, Protocol
 def test_impossible_protocols(fields, message):
     with pytest.raises(ValueError, match=message):
         Protocol(**fields)
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"k1": 0}, "Reranking.k1 is 0; .* 1 or more"),
+        ({"k2": 0}, "Reranking.k2 is 0; .* 1 or more"),
+        ({"weight": 1.5}, "Reranking.weight is 1.5; expected 0 to 1"),
+        ({"weight": float("nan")}, "Reranking.weight is nan"),
+    ],
+)
+def test_impossible_rerankings(fields, message):
+    with pytest.raises(ValueError, match=message):
+        Reranking(**fields)
+
+
+def test_reranking_stands_in_the_protocol_where_there_is_one():
+    protocol = Protocol(reranking=Reranking(k2=1))
+    written = protocol.to_dict()
+    assert written["reranking"] == {"k1": 20, "k2": 1, "weight": 0.3, "include_junk": False}
+    assert Protocol(**written) == protocol
+    assert "reranking" not in Protocol().to_dict()
 
 
 def test_protocol_is_hashable_whatever_its_config_held():

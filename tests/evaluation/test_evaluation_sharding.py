@@ -34,6 +34,7 @@ for size, rules in (
     (9001, {}),
     (2049, {"cmc": "identity", "mask": "sysu"}),
     (1025, {"cmc": "single_shot"}),
+    (1025, {"reranking": {"k1": 20}}),
 ):
     gallery, protocol = pictures(size), Protocol(**rules)
     results.append([evaluate(query, gallery, protocol, mesh=mesh).to_dict() for mesh in meshes])
@@ -50,7 +51,7 @@ def test_one_two_and_eight_devices_agree_bit_for_bit():
     )
     assert run.returncode == 0, run.stderr
     results = json.loads(run.stdout)
-    assert len(results) == 4
+    assert len(results) == 5
     for default, *meshes in results:
         assert 0 < default["mAP"] < 1
         assert meshes == [default] * 3
