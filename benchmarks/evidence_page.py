@@ -105,8 +105,9 @@ def _quality(found: Sequence[dict[str, dict[str, float]]], cell: Callable[..., s
 
 
 def settings_of(run: Run) -> dict[str, Any]:
-    """What a run was made with; those made before ``parallel`` was a key were of its default."""
-    return {"parallel": "jit", "shards": 0, "dtype": "float32", **run["settings"]}
+    """What a run was made with; those made before a key was there were of its default."""
+    later = {"parallel": "jit", "shards": 0, "dtype": "float32", "rerank": False}
+    return later | dict(run["settings"])
 
 
 def _require_equal_settings(folder: Path, runs: Sequence[Run]) -> None:

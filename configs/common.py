@@ -20,11 +20,19 @@ def training(scale: str) -> dict[str, Any]:
     ``pmap`` with ``shards`` parts of every batch, one per device if 0, each with its own batch
     statistics and mining, or ``accumulate``, the same in less memory
     (``jaxreid/training/mesh.py``). ``dtype``: what networks compute in, ``float32`` or
-    ``bfloat16``; parameters, statistics and losses stay in float32.
+    ``bfloat16``; parameters, statistics and losses stay in float32. ``rerank``: whether results and
+    report also have the scores after k-reciprocal re-ranking; it changes nothing else.
     """
     steps = {"demo": (100, 500, 1000), "tiny": (2, 3, 4), "paper": (50, 500, 2000)}[scale]
     every = dict(zip(("log", "save", "sample"), steps, strict=True))
-    return {"seed": 0, "every": every, "parallel": "jit", "shards": 0, "dtype": "float32"}
+    return {
+        "seed": 0,
+        "every": every,
+        "parallel": "jit",
+        "shards": 0,
+        "dtype": "float32",
+        "rerank": False,
+    }
 
 
 def data(scale: str) -> ConfigDict:

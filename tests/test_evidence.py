@@ -10,6 +10,7 @@ import pytest
 from benchmarks import evidence
 from benchmarks.cells import verdict
 from benchmarks.evidence_page import page
+from configs import common
 from jaxreid.evaluation.statistics import Interval
 
 ROOT = Path(__file__).parents[1]
@@ -148,6 +149,12 @@ def test_verdicts():
     assert verdict(Interval(0.2, 0.1, 0.3)) == "shown"
     assert verdict(Interval(-0.2, -0.3, -0.1)) == "opposite"
     assert verdict(Interval(0.2, -0.1, 0.5)) == verdict(Interval(0.0, 0.0, 0.0)) == "not shown"
+
+
+def test_runs_stored_before_a_key_was_there_are_of_its_default():
+    now = common.training("demo")
+    old = {"seed": now["seed"], "every": now["every"]}
+    assert evidence.settings_of({"settings": old}) == now
 
 
 @pytest.fixture

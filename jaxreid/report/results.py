@@ -27,6 +27,8 @@ SCORES: Mapping[str, str] = {
     "mAP": "mAP",
     "mAP_trapezoid": "mAP (trapezoid)",
     "mINP": "mINP",
+    "rank-1_reranked": "rank-1 re-ranked",
+    "mAP_reranked": "mAP re-ranked",
 }
 GAP_SCORES = ("rank-1", "mAP")
 # Of a smaller gap no fraction means anything: training again, at scale demo, moves a score as far.

@@ -13,11 +13,16 @@ from jaxreid.data import Split
 from jaxreid.data.layouts import find
 from jaxreid.evaluation import CameraPairs, camera_pairs, query_scores, top_ranked
 from jaxreid.report import charts, figures, html, results
-from jaxreid.stages.arms import Arm
+from jaxreid.stages.scoring import RERANKING, Arm, reranked
 from jaxreid.stages.sets import WORLD, Generated, Sets, official
 from jaxreid.stages.sheets import sheet
 from jaxreid.training import processes
 from jaxreid.training.metrics import read_lines
+
+RERANKED = (
+    f"re-ranked: k-reciprocal, k1 {RERANKING.k1}, k2 {RERANKING.k2}, weight {RERANKING.weight}; it "
+    "looks at all queries at once, so compare such scores with others of their kind alone"
+)
 
 
 @processes.first
@@ -53,7 +58,7 @@ def publish(
     """
     shown = next((arm for arm in arms if arm.name == config["system"]), arms[-1])
     pairs = camera_pairs(shown.query, shown.gallery, shown.scores.protocol)
-    scores = {arm.name: arm.scores.to_dict() for arm in arms}
+    scores = {arm.name: _scores(arm, config["rerank"]) for arm in arms}
     found = {
         "system": config["system"],
         "arms": scores,
@@ -68,6 +73,7 @@ def publish(
     found |= {"distances": distances} if distances else {}
     found |= {"notes": dict(notes)} if notes else {}
     said = [f"{arm}: {note}" for arm, note in (notes or {}).items()]
+    said += [RERANKED] if config["rerank"] else []
     results.write_results(workdir / "results.json", found)
     report = html.Report(
         title=f"jaxreid: {config['system']} {_where(config['data'])}",
@@ -93,6 +99,16 @@ def publish(
     print("\n".join(["", results.table(scores), *said]), flush=True)
     print(f"\nreport: {workdir / 'report.html'}", flush=True)
     return found
+
+
+def _scores(arm: Arm, rerank: bool) -> dict[str, Any]:
+    """All scores of an arm; re-ranked ones, if asked for, stand beside the plain ones."""
+    plain = arm.scores.to_dict()
+    if not rerank:
+        return plain
+    again = reranked(arm).to_dict()
+    beside = {f"{key}_reranked": again[key] for key in results.GAP_SCORES}
+    return plain | beside | {"reranked": again}
 
 
 def _where(block: Mapping[str, Any]) -> str:

@@ -1,25 +1,47 @@
 """Query and gallery as vectors, whatever they come from, and their scores."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxreid.data import Split, require_unseen
-from jaxreid.evaluation import MARKET, Embedded, Permutations, Protocol, Scores, drawn, evaluate
+from jaxreid.evaluation import (
+    MARKET,
+    Embedded,
+    Permutations,
+    Protocol,
+    Reranking,
+    Scores,
+    drawn,
+    evaluate,
+)
 from jaxreid.stages.sets import Sets
 from jaxreid.training import run_once
 
+RERANKING = Reranking()  # as everybody has it
+
 
 class Arm(NamedTuple):
-    """What an arm leaves: its name and directory, its scores, the embeddings they come from."""
+    """What an arm leaves.
+
+    Attributes:
+        name: of the arm.
+        directory: of the arm.
+        scores: with the protocol that they were made under.
+        query: the embeddings that they come from.
+        gallery: likewise.
+        permutations: by which galleries were drawn, where the protocol draws any.
+    """
 
     name: str
     directory: Path
     scores: Scores
     query: Embedded
     gallery: Embedded
+    permutations: Permutations | None = None
 
 
 class Features(NamedTuple):
@@ -80,7 +102,8 @@ def score(
         for name, split in tests.items()
     )
     scores = ranked(query, gallery, protocol, permutations)
-    return Arm(features.name + suffix, features.directory, scores, query, gallery)
+    name = features.name + suffix
+    return Arm(name, features.directory, scores, query, gallery, permutations)
 
 
 def again(
@@ -101,7 +124,13 @@ def again(
     """
     query, gallery = (arm.gallery, arm.query) if exchanged else (arm.query, arm.gallery)
     scores = ranked(query, gallery, protocol, permutations)
-    return Arm(f"{arm.name}_{view}", arm.directory, scores, query, gallery)
+    return Arm(f"{arm.name}_{view}", arm.directory, scores, query, gallery, permutations)
+
+
+def reranked(arm: Arm) -> Scores:
+    """Scores of the embeddings of an arm by its own rules, but after k-reciprocal re-ranking."""
+    protocol = replace(arm.scores.protocol, reranking=RERANKING)
+    return ranked(arm.query, arm.gallery, protocol, arm.permutations)
 
 
 def ranked(

@@ -47,7 +47,12 @@ def test_results_and_report_carry_the_notice(duke, tmp_path):
     )
     arm = Arm("baseline", tmp_path, evaluate(query, gallery, MARKET), query, gallery)
     block = {"name": "world"}
-    config = {"system": "baseline", "seed": 0, "data": {"source": block, "target": vars(duke)}}
+    config = {
+        "system": "baseline",
+        "seed": 0,
+        "rerank": False,
+        "data": {"source": block, "target": vars(duke)},
+    }
     found = publish.publish(tmp_path / "run", config, data, [arm])
     assert found["notices"] == json.loads((tmp_path / "run/results.json").read_text())["notices"]
     assert found["notices"] == [NOTICE]

@@ -8,7 +8,7 @@ from PIL import Image
 from scipy.io import matlab
 
 from jaxreid.data import LAYOUTS
-from jaxreid.evaluation import REGDB, SYSU_ALL, SYSU_INDOOR
+from jaxreid.evaluation import REGDB, SYSU_ALL, SYSU_INDOOR, drawn, evaluate
 from jaxreid.stages import generate, modalities, scoring, sets
 from jaxreid.stages.modalities import INFRARED, VISIBLE
 from jaxreid.stages.scoring import Features
@@ -177,6 +177,18 @@ def test_sysu_is_searched_all_over_and_indoors(sysu, tmp_path):
         modalities.tests(data, "", multi_shot=True)
     with pytest.raises(FileNotFoundError, match="none.mat does not exist"):
         modalities.tests(data, "none.mat", multi_shot=False)
+
+
+def test_the_galleries_that_are_reranked_are_those_that_were_drawn(sysu, tmp_path):
+    root, data = sysu
+    draw = np.random.default_rng(0).normal
+    features = Features("x", tmp_path, lambda split: draw(size=(len(split), 8)), "x")
+    by_file = modalities.tests(data, str(root / "exp/rand_perm_cam.mat"), multi_shot=False)
+    arm = modalities.score(features, data, by_file)[0]
+    rules = replace(SYSU_ALL, reranking=scoring.RERANKING)
+    trials = drawn(arm.gallery, SYSU_ALL.draw, by_file.permutations)
+    assert scoring.reranked(arm) == evaluate(arm.query, arm.gallery, rules, trials=trials)
+    assert scoring.reranked(arm) != evaluate(arm.query, arm.gallery, rules)
 
 
 def test_permutations_are_none_of_regdbs_business(regdb):

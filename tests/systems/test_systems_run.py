@@ -121,6 +121,21 @@ def test_a_finished_run_is_not_done_again_and_gives_equal_files(camstyle):
     assert before == {p: p.read_bytes() for p in before}
 
 
+def test_reranked_scores_stand_beside_the_plain_ones(camstyle, tmp_path):
+    shutil.copytree(camstyle[0], tmp_path, dirs_exist_ok=True)
+    plain = json.loads((tmp_path / "results.json").read_text())["arms"]
+    done = tiny.launch("camstyle", tmp_path, "--config.rerank=True")
+    assert done.returncode == 0 and "steps/s" not in done.stdout, done.stderr[-2000:]
+    arms = json.loads((tmp_path / "results.json").read_text())["arms"]
+    for name, scores in plain.items():
+        again = arms[name].pop("reranked")
+        beside = {key: arms[name].pop(f"{key}_reranked") for key in ("rank-1", "mAP")}
+        assert arms[name] == scores and beside.items() <= again.items()
+        assert again["mAP"] != scores["mAP"] and again["protocol"]["reranking"]["k1"] == 20
+    for text in (done.stdout, (tmp_path / "report.html").read_text()):
+        assert "mAP re-ranked" in text and "k-reciprocal, k1 20, k2 6" in text
+
+
 def test_a_workdir_of_other_settings_is_refused_by_field(camstyle):
     workdir, _ = camstyle
     done = subprocess.run(
