@@ -15,3 +15,4 @@ def test_examples_run():
     assert float(names["value"]) > 0
     assert names["embedding"]["logits"].shape == (4, 751)
     assert 0 <= names["scores"].rank(1) <= 1
+    assert names["reranked"].protocol.reranking.k1 == 20
