@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from jaxreid.evaluation import Embedded, Protocol, Reranking, evaluate, reranker, top_ranked
 from jaxreid.evaluation.counting import BLOCK, Shards, single_device
 from jaxreid.evaluation.neighbours import _nearest, nearest, place
+from jaxreid.evaluation.reranking import expanded
 
 AUTHORS = Path(__file__).parents[1] / "golden" / "evaluation_reranking.json"
 RAW = Protocol(normalize=False)
@@ -185,6 +186,17 @@ def test_a_picture_comes_before_its_copies():
     near = nearest(place(np.ones((40, 2), np.float32), single_device()), 3)
     assert near.rows[5].tolist() == [5, 0, 1] and near.rows[0].tolist() == [0, 1, 2]
     assert near.farthest.tolist() == [0] * 40
+
+
+def test_a_set_joins_only_if_it_is_a_reciprocal_neighbours():
+    """The set of picture 4 lies within that of picture 0 to more than 2 / 3."""
+    half = np.array(
+        [[0, -1, -1, -1], [1, -1, -1, -1], [2, -1, -1, -1], [3, -1, -1, -1], [4, 1, 2, 3]]
+    )
+    alone = [[i, -1, -1, -1, -1] for i in range(1, 5)]
+    for own, expected in (([0, 1, 2, 3, -1], [0, 1, 2, 3]), ([0, 1, 2, 4, -1], [0, 1, 2, 3, 4])):
+        sets, members = expanded(np.array([0]), np.array([own, *alone]), half)
+        assert members.tolist() == expected and not sets.any()
 
 
 def test_a_protocol_without_reranking_is_refused(problem):
