@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -14,6 +13,7 @@ JOINTS = 18
 OF_25 = np.array([*range(8), *range(9, 19)])
 OF_COCO = np.array([0, 17, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3])
 SHOULDERS = (5, 6)  # in COCO's order
+LARGEST = 1e6  # pixels; what is farther away is no place
 CONFIDENT = 0.4  # AlphaPose gives every joint a place; those above this it draws
 OPENPOSE = "_keypoints.json"
 FORMATS = (
@@ -54,7 +54,9 @@ def read(path: Path) -> Found:
         raise ValueError(f"{path} is not a file of keypoints: give {FORMATS}.")
     found = _guarded(readers[path.suffix], path)
     for name, person in found.people.items():
-        _check(person, f"{path}, {name!r}")
+        if not isinstance(name, str):
+            raise ValueError(f"{path}: {name!r:.80} is not the name of a picture: give {FORMATS}.")
+        _check(person, f"{path}, {name!r:.80}")
     return found
 
 
@@ -165,7 +167,7 @@ def _surest(people: list[np.ndarray]) -> np.ndarray:
 
 
 def _check(person: np.ndarray, where: object) -> np.ndarray:
-    if person.shape != (JOINTS, 3) or not np.isfinite(person).all():
+    if person.shape != (JOINTS, 3) or not (np.abs(person) < LARGEST).all():
         raise ValueError(
             f"{where}: keypoints must be 18 finite triples (x, y, visible), got {person.shape}."
         )
@@ -176,7 +178,7 @@ def _guarded(reader: Callable[[Path], Any], path: Path) -> Any:
     """Broken files fail with many kinds of error; each gets the file's name."""
     try:
         return reader(path)
-    except (ValueError, LookupError, TypeError, AttributeError, EOFError, BadZipFile) as error:
+    except Exception as error:
         raise ValueError(
-            f"{path} cannot be read as keypoints ({error!r}): give {FORMATS}."
+            f"{path} cannot be read as keypoints ({error!r:.200}): give {FORMATS}."
         ) from error

@@ -101,7 +101,7 @@ _MARKET = Layout(
     archives=("Market-1501-v15.09.15",),
     splits=_folders(),
     # 22 official names end in .jpg.jpg
-    patterns=(r"(?P<pid>-?\d+)_c(?P<camera>[1-6])s\d_\d{6}_\d{2}\.jpg(\.jpg)?",),
+    patterns=(r"(?P<pid>-1|\d{1,9})_c(?P<camera>[1-6])s\d_\d{6}_\d{2}\.jpg(\.jpg)?",),
     distractors=(0,),
     published={
         "train": Counts(751, 12_936, (2017, 1709, 2707, 920, 2338, 3245)),
@@ -118,8 +118,8 @@ _WORLD = replace(
     title="the synthetic world",
     archives=(),
     patterns=(
-        r"(?P<pid>-?\d+)_c(?P<camera>\d+)s\d_\d{6}_\d{2}\.jpg",
-        r"(?P<pid>\d{4})_c(?P<camera>\d+)_f\d{7}\.jpg",  # a world in DukeMTMC-reID's form
+        r"(?P<pid>-1|\d{1,9})_c(?P<camera>[1-9]\d{0,2})s\d_\d{6}_\d{2}\.jpg",
+        r"(?P<pid>\d{4})_c(?P<camera>[1-9]\d{0,2})_f\d{7}\.jpg",  # a world in DukeMTMC-reID's form
     ),
     published={},
     notice="",
@@ -129,7 +129,7 @@ _VTEST = replace(
     _WORLD,
     name="vtest",
     title="vtest.avi (PETS 2009 S2.L1), a camera per passage",
-    patterns=(r"(?P<pid>\d+)_c(?P<camera>\d+)s\d_\d{6}_\d{2}\.png",),
+    patterns=(r"(?P<pid>\d{1,9})_c(?P<camera>[1-9]\d{0,2})s\d_\d{6}_\d{2}\.png",),
     distractors=(),
     published={
         "train": Counts(5, 224),
@@ -166,7 +166,7 @@ def _cuhk03(variant: str, folder: str, train: int, gallery: int) -> Layout:
         archives=("cuhk03-np",),
         splits=_folders(f"{folder}/"),
         patterns=(
-            r"(?P<pid>\d+)_c(?P<camera>[12])_\d+\.png",
+            r"(?P<pid>\d{1,9})_c(?P<camera>[12])_\d+\.png",
             r"(?P<pid>\d_\d{3})_(?P<camera>[12])_\d{2}\.png",  # a person is (pair, number)
         ),
         published={

@@ -124,5 +124,5 @@ def _inspect(record: Record) -> tuple[int, str]:
             if mask.size != size:
                 return 0, f"{path} ({mask.size} pixels wide and high, but its picture is {size})"
             return int(np.asarray(mask.convert("L")).max()), ""
-    except OSError as error:
+    except Exception as error:  # decoders fail with many kinds of error; each means: unusable
         return 0, f"{path} ({error})"

@@ -177,7 +177,7 @@ def _entries(layout: Layout, root: Path, split: str) -> list[Entry]:
 
 
 def _match(layout: Layout, name: str) -> re.Match[str] | None:
-    matches = (re.fullmatch(pattern, name) for pattern in layout.patterns)
+    matches = (re.fullmatch(pattern, name, re.ASCII) for pattern in layout.patterns)
     return next((match for match in matches if match), None)
 
 
@@ -195,14 +195,14 @@ def _contained(root: Path, source: Source) -> Iterator[tuple[Path, None]]:
 def _listed(root: Path, source: Source) -> Iterator[tuple[Path, int]]:
     missing = []
     for name in source.lists:
-        for number, line in enumerate((root / name).read_text().splitlines(), start=1):
+        for number, line in enumerate(_text(root / name).splitlines(), start=1):
             if not line.strip():
                 continue
-            match = re.fullmatch(r"(\S+) +(\d+)", line.strip())
-            if match is None:
+            match = re.fullmatch(r"([\w./-]{1,250}) +(\d{1,9})", line.strip(), re.ASCII)
+            if match is None or match[1].startswith("/") or ".." in match[1].split("/"):
                 raise ValueError(
-                    f"{root / name}, line {number}: expected 'path pid', found {line!r}. "
-                    "Restore the official list."
+                    f"{root / name}, line {number}: expected 'path pid', the path below "
+                    f"{root / source.folder}, found {line[:80]!r}. Restore the official list."
                 )
             path = root / source.folder / match[1]
             if path.is_file():
@@ -219,14 +219,21 @@ def _listed(root: Path, source: Source) -> Iterator[tuple[Path, int]]:
 def _people(root: Path, source: Source) -> frozenset[int]:
     people: set[int] = set()
     for name in source.people_lists:
-        text = (root / name).read_text().strip()
-        if re.fullmatch(r"\d+(\s*,\s*\d+)*", text) is None:
+        text = _text(root / name).strip()
+        if re.fullmatch(r"\d{1,9}(\s*,\s*\d{1,9})*", text, re.ASCII) is None:
             raise ValueError(
                 f"{root / name}: expected person numbers between commas, found "
                 f"{text[:40]!r}. Restore the official list."
             )
         people |= {int(number) for number in text.split(",")}
     return frozenset(people)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not text. Restore the official list.") from None
 
 
 def _check_labels(layout: Layout, root: Path, splits: dict[str, list[Entry]]) -> None:
