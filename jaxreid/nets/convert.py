@@ -278,7 +278,7 @@ def _place(
 
 
 def _kernel(array: np.ndarray, transposed: bool) -> np.ndarray:
-    if array.ndim == 2:
+    if array.ndim != 4:
         return array.T
     if transposed:  # [in,out,k,k], and flipped in space
         return array.transpose(2, 3, 0, 1)[::-1, ::-1]

@@ -53,8 +53,17 @@ def unpickle(
 
 
 def ordered_dict(pairs: Any = ()) -> dict:
-    """Stands for `collections.OrderedDict`, called with nothing or (Python 2) a list of pairs."""
-    return put({}, *(item for key, value in pairs for item in (key, value)))
+    """Stands for `collections.OrderedDict`, called with nothing or (Python 2) a list of pairs.
+
+    The list is used up: made into dictionaries again and again, it would fill the memory.
+    """
+    if not pairs:
+        return {}
+    if type(pairs) is not list or None in pairs:
+        raise Refusal("makes a dictionary of what is no list of pairs, or is used up")
+    made = put({}, *(item for key, value in pairs for item in (key, value)))
+    pairs[:] = [None]
+    return made
 
 
 def put(target: Any, *items: Any) -> dict:
