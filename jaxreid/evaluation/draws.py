@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
 from jaxreid.evaluation.protocol import Draw, Embedded
 
@@ -30,12 +29,18 @@ def load_permutations(path: Path | str) -> Permutations:
         )
     try:
         cameras = _cells(loadmat(path)["rand_perm_cam"])
-        return [[np.atleast_2d(order) for order in _cells(camera)] for camera in cameras]
-    except (MatReadError, ValueError, KeyError, AttributeError, NotImplementedError) as error:
+        return [[_numbers(order) for order in _cells(camera)] for camera in cameras]
+    except Exception as error:  # SciPy fails with many kinds of error
         raise ValueError(
             f"{path} is not rand_perm_cam.mat, a cell per camera of a cell per person ({error}): "
             "give that of SYSU-MM01's evaluation code."
         ) from error
+
+
+def _numbers(values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind not in "uif" or values.ndim != 2:
+        raise ValueError(f"an array of {values.dtype}, of {values.ndim} axes, in place of numbers")
+    return values
 
 
 def _cells(values: np.ndarray) -> list[np.ndarray]:
@@ -130,6 +135,11 @@ def _order(permutations: Permutations, pid: int, camera: int, n: int, draw: Draw
             f"The permutations have {len(order)} trials of {order.shape[1]} pictures for person "
             f"{pid} in camera {camera} (counted from 0), but the gallery holds {n} pictures and "
             f"{draw.trials} trials are drawn: use the complete set and the authors' file."
+        )
+    if not np.array_equal(np.sort(order), np.tile(np.arange(n) + 1, (len(order), 1))):
+        raise ValueError(
+            f"The permutations for person {pid} in camera {camera} (counted from 0) are not orders "
+            f"of the numbers 1 to {n}: use the authors' file."
         )
     return order.astype(np.intp)
 
