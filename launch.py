@@ -130,12 +130,17 @@ def run_sweep(config: ConfigDict, name: str, directory: Path) -> None:
 def parse(argv: list[str]) -> list[str]:
     """Flags; an unknown config key is an error with a hint, not a traceback."""
     try:
-        return flags.FLAGS(argv)
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        rest = flags.FLAGS(argv)[1:]
+    except Exception as error:  # a config file is code, and may raise whatever it likes
         # What went wrong inside a config file comes wrapped in its traceback.
-        wrapped = "Error whilst parsing config file" in str(error)
-        said = error.args[0] if isinstance(error, KeyError) else str(error)
-        sys.exit(str(error).strip().splitlines()[-1] if wrapped else f"error: {said}")
+        if "Error whilst parsing config file" in str(error):
+            sys.exit(str(error).strip().splitlines()[-1])
+        said = str(error.args[0] if isinstance(error, KeyError) else error)
+        given = " ".join(argument for argument in argv if argument.startswith("--config"))
+        sys.exit(f"error: {said[:500]}" + (f" (in {given[:500]})" if given else ""))
+    if rest:
+        sys.exit(f"error: {rest[0]!r} is no flag: write --config.KEY=VALUE, --workdir=DIR, ...")
+    return argv[:1]
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ VERSIONS = {  # runtime of a TPU machine by the beginning of its type
 OLDER = "tpu-ubuntu2204-base"  # v4 and before
 GRACE = 120  # seconds between the notice and the end: a step, and writing a checkpoint
 _FORMS: dict[type, tuple[str, Callable[[str], Any]]] = {
-    int: (r"\d+", int),
+    int: (r"\d{1,6}", int),
     bool: ("True|False", lambda value: value == "True"),
-    str: (r"\S+", str),
+    str: (r"[\w./:@-]+", str),  # as it stands in scripts and manifests, unquoted
 }
 
 
@@ -86,7 +86,7 @@ def text(job: str, name: str, arguments: Sequence[str]) -> str:
         if key not in known:
             raise ValueError(f"--job has no field {key!r}; its fields are {', '.join(known)}")
         form, read = _FORMS[type(known[key])]
-        if not re.fullmatch(form, value):
+        if not re.fullmatch(form, value, re.ASCII):
             raise ValueError(f"--job: {key} is {value!r}; it must be of the form {form}")
         known[key] = read(value)
     place = Place(**known)

@@ -125,7 +125,8 @@ def test_a_jobset_of_tpus_names_their_slice():
         ("slurm nodes=two", "nodes is 'two'; it must be of the form"),
         ("slurm nodes=0", "nodes and devices are 1 or more"),
         ("slurm spot", "spot is ''"),
-        ("slurm name=A;rm", "name is 'A;rm'; small letters"),
+        ("slurm name=A-rm", "name is 'A-rm'; small letters"),
+        ("slurm name=a;rm", "name is 'a;rm'; it must be of the form"),
     ],
 )
 def test_what_a_place_lacks_is_named(job, message):

@@ -231,9 +231,9 @@ def _require(options: Mapping[str, Any]) -> None:
     if options["recipe"] not in LOSSES:
         known = ", ".join(LOSSES)
         raise ValueError(f"crossing.recipe is {options['recipe']!r}; choose one of {known}")
-    height, width = options["size"]
-    if bool(height) != bool(width) or min(height, width) < 0:
+    size = tuple(options["size"])
+    if [type(side) for side in size] != [int, int] or min(size) < 0 or size.count(0) == 1:
         raise ValueError(
-            f"crossing.size is {(height, width)}: choose (height, width) of the images that re-ID "
-            "networks see, or (0, 0) for data.height and data.width"
+            f"crossing.size is {size}: choose (height, width) of the images that re-ID networks "
+            "see, or (0, 0) for data.height and data.width"
         )
