@@ -4,7 +4,7 @@
 
 Random images at the sizes of the demo. A row says how long one step of all models takes when they
 take turns, when they are stacked on a leading axis (``vmap``), and the ratio: above 1, stacking
-pays. ``stages.cycle.groups`` decides by it. Medians of the steps that fit into five seconds.
+pays. ``training.grouping`` decides by it. Medians of the steps that fit into five seconds.
 """
 
 import argparse

@@ -7,7 +7,6 @@ common, such as the data and the baseline, is done once.
 """
 
 import difflib
-import json
 import runpy
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -18,7 +17,7 @@ from ml_collections import ConfigDict
 
 from jaxreid.report import markdown, results
 from jaxreid.report.files import write_atomically
-from jaxreid.training import processes, workdir
+from jaxreid.training import processes, seals, workdir
 
 REFERENCES = (results.BASELINE, "jitter", "cut_and_paste", "two_nets", results.ORACLE)
 """Arms that a system is compared with, in any view; the others are its own."""
@@ -79,7 +78,7 @@ def run(
     for row, config in rows.items():
         print(f"\nrow {row}")
         run_row(config, directory / row)
-        left = json.loads((directory / row / "results.json").read_text())
+        left = seals.read_json(directory / row / "results.json")
         found[row], notes = left["arms"], notes | left.get("notes", {})
         for part in MEASURED & left.keys():
             measured.setdefault(part, {})[row] = left[part]

@@ -6,7 +6,8 @@ stored unchanged and in order; nothing needs TensorFlow, and no network is touch
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,19 +63,52 @@ def read(directory: Path | str) -> dict[str, Sequence[Mapping[str, Any]]]:
 
     Raises:
         FileNotFoundError: the directory holds no records.
+        ValueError: they are damaged, which may be found only when one is taken.
     """
     import tensorflow_datasets as tfds
 
-    if not (Path(directory) / MARK).is_file():
+    directory = Path(directory)
+    if not (directory / MARK).is_file():
         raise FileNotFoundError(
             f"{directory} holds no jaxreid records ({MARK} is missing): "
             "make them with jaxreid.data.prepare."
         )
-    builder = tfds.builder_from_directory(str(directory))
     raw = {"image": tfds.decode.SkipDecoding()}
-    splits = builder.info.splits
-    # TFDS's decorator hides the signature
-    return {name: builder.as_data_source(name, decoders=raw) for name in splits}  # pyright: ignore
+    with _naming(directory):
+        builder = tfds.builder_from_directory(str(directory))
+        # TFDS's decorator hides the signature
+        sources = {n: builder.as_data_source(n, decoders=raw) for n in builder.info.splits}  # pyright: ignore
+    return {name: _Rows(source, directory) for name, source in sources.items()}
+
+
+class _Rows(Sequence):
+    """A split whose errors name its directory."""
+
+    def __init__(self, source: Any, directory: Path):
+        self._source, self._directory = source, directory
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, row: Any) -> Any:
+        with _naming(self._directory):
+            return self._source[row]
+
+    def __getitems__(self, rows: Sequence[int]) -> Any:
+        with _naming(self._directory):
+            return self._source.__getitems__(rows)
+
+
+@contextmanager
+def _naming(directory: Path) -> Iterator[None]:
+    """TFDS and its files fail with many kinds of error; each gets the directory's name."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(
+            f"The records in {directory} cannot be read ({type(error).__name__}: {error!s:.200}): "
+            "make them again; of a run, delete the folder, then the same command does so."
+        ) from error
 
 
 def _generated_only(split: str, records: Iterable[Record]) -> Iterable[Record]:

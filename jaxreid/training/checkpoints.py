@@ -11,7 +11,8 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from jaxreid.training import mirror, processes
+from jaxreid.training import mirror, processes, seals
+from jaxreid.training.files import write_json
 
 
 class Checkpoints:
@@ -42,8 +43,10 @@ class Checkpoints:
         """Starts writing ``state`` as of ``step``; a step already on disk is left alone."""
         if step not in self._manager.all_steps():
             with self._writing():
+                self._manager.wait_until_finished()
+                self._seal()
+                mirror.push()
                 self._manager.save(step, args=ocp.args.StandardSave(state), force=True)
-            mirror.push()  # what was finished before; this one is still being written
 
     def restore(self, abstract: Any, until: int) -> Any | None:
         """The newest readable state not after step ``until``, else None.
@@ -56,6 +59,7 @@ class Checkpoints:
         steps = [step for step in self._manager.all_steps() if step <= until]
         for step in sorted(steps, reverse=True):
             try:
+                self._require_whole(step)
                 return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
             except Exception as error:  # noqa: BLE001  whatever orbax and tensorstore raise
                 reason = str(error).strip().partition("\n")[0][:160]
@@ -84,7 +88,27 @@ class Checkpoints:
         """Waits until everything is on disk."""
         with self._writing():
             self._manager.wait_until_finished()
+            self._seal()
         self._manager.close()
+
+    def _seal(self) -> None:
+        """Notes what the finished checkpoints are: Orbax does not notice every changed bit."""
+
+        def seal() -> None:
+            for step in self._manager.all_steps():
+                item = self._item(step)
+                if item.exists() and not (item / seals.SEAL).exists():
+                    write_json(item / seals.SEAL, seals.of(item))
+
+        processes.tell(seal)
+
+    def _require_whole(self, step: int) -> None:
+        altered = processes.tell(lambda: [p.name for p in seals.altered(self._item(step))])
+        if altered:
+            raise ValueError(f"{altered[0]} is missing or has changed since it was written")
+
+    def _item(self, step: int) -> Path:
+        return Path(self._manager.directory) / str(step) / "default"
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -39,15 +39,18 @@ class MetricWriter:
 
 
 def read_lines(path: Path) -> list[dict[str, float]]:
-    """The entries of a ``metrics.jsonl``; a last line cut short by a kill is ignored."""
+    """The entries of a ``metrics.jsonl``, up to one that was damaged, or cut short by a kill."""
     if not path.exists():
         return []
     lines = []
-    for text in path.read_text().splitlines():
+    for text in path.read_text("utf-8", "replace").splitlines():
         try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
             break
+        if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+            break
+        lines.append(line)
     return lines
 
 

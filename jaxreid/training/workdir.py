@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from jaxreid.training import mirror, processes
+from jaxreid.training import mirror, processes, seals
 from jaxreid.training.files import WorkdirError, write_json
 from jaxreid.training.mesh import shards
 from jaxreid.training.precision import dtype
@@ -44,6 +44,7 @@ def run_once(
     ``settings.json`` is written before, ``done.json`` after ``make``: a directory with the first
     alone is continued. ``make`` itself must be able to continue, and must leave nothing
     half-written that it would trust the next time. Of joint processes the first looks, and makes.
+    What was completed is sealed (``seals``), and refused where it has changed since.
 
     Below a root marked by ``share``, a ``directory`` that does not exist yet becomes a link to a
     finished stage of the same name and settings, if there is one. Stages only read what others
@@ -62,6 +63,7 @@ def run_once(
 
     Raises:
         WorkdirError: if the directory was made with other settings; names the first that differ.
+            If files of a completed stage are missing or damaged; names them.
     """
     settings = json.loads(json.dumps({**settings, **_mode()}))
 
@@ -69,6 +71,7 @@ def run_once(
         _take_over(directory, settings)
         refuse_others(directory, settings)
         if (directory / "done.json").exists():
+            _refuse_damage(directory)
             return True
         directory.mkdir(parents=True, exist_ok=True)
         write_json(directory / "settings.json", settings)
@@ -80,6 +83,7 @@ def run_once(
             end()
 
     def end() -> None:
+        write_json(directory / seals.SEAL, seals.of(directory))
         write_json(directory / "done.json", settings)
         mirror.push()
 
@@ -113,7 +117,7 @@ def _take_over(directory: Path, settings: Mapping[str, Any]) -> None:
         return
     for done in sorted(roots[-1].rglob("done.json")):  # the outermost root; links are not followed
         stage = done.parent
-        if stage.name == directory.name and json.loads(done.read_text()) == settings:
+        if stage.name == directory.name and seals.read_json(done) == settings:
             directory.parent.mkdir(parents=True, exist_ok=True)
             # Where the file system knows no links, or another process was faster: as if unshared.
             with suppress(OSError):
@@ -127,7 +131,7 @@ def refuse_others(directory: Path, settings: Mapping[str, Any]) -> None:
     found = directory / "settings.json"
     if not found.exists():
         return
-    old, new = flat(json.loads(found.read_text())), flat(json.loads(json.dumps(settings)))
+    old, new = flat(seals.read_json(found)), flat(json.loads(json.dumps(settings)))
     names = [k for k in sorted(old.keys() | new.keys()) if old.get(k, "-") != new.get(k, "-")]
     if names:
         rows = [f"  {k}: {old.get(k, 'absent')} there, {new.get(k, 'absent')} now" for k in names]
@@ -136,6 +140,15 @@ def refuse_others(directory: Path, settings: Mapping[str, Any]) -> None:
             f"{directory} was made with other settings:\n"
             + "\n".join(rows[:8] + more)
             + "\nUse another --workdir, or the old settings, or delete that directory."
+        )
+
+
+def _refuse_damage(directory: Path) -> None:
+    if altered := seals.altered(directory):
+        more = f", nor are {len(altered) - 1} more" if altered[1:] else ""
+        raise WorkdirError(
+            f"{altered[0]} is missing or not as it was when its stage was completed{more}: "
+            f"{seals.mend(directory)}"
         )
 
 

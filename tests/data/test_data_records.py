@@ -182,6 +182,19 @@ def test_loading_what_was_never_prepared_says_so(tmp_path):
         load(tmp_path, SIZE)
 
 
+@pytest.mark.parametrize("file", ["dataset_info.json", "features.json", "reid-train.array_record*"])
+@pytest.mark.parametrize("spoil", ["cut", "changed", "removed"])
+def test_damaged_records_are_named(official, tmp_path, file, spoil):
+    prepare("market1501", official("market1501"), tmp_path / "records", allow_partial=True)
+    (path,) = (tmp_path / "records").glob(file)
+    data = path.read_bytes()
+    path.write_bytes(data[:50] if spoil == "cut" else bytes(byte and byte ^ 128 for byte in data))
+    if spoil == "removed":
+        path.unlink()
+    with pytest.raises((ValueError, FileNotFoundError), match=f"{tmp_path / 'records'}"):
+        load(tmp_path / "records", (8, 4))["train"].images(np.arange(4))
+
+
 def test_the_builder_serves_tfds_users(official, tmp_path):
     import tensorflow_datasets as tfds
 

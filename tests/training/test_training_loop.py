@@ -15,6 +15,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from jaxreid.training import Aux, Every, Phase, Preempted, alternate, create, fit
+from jaxreid.training.metrics import read_lines
 
 TX = {"w": optax.adam(0.1)}
 
@@ -91,6 +92,21 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path,
     said = capsys.readouterr().out
     assert "checkpoint 10" in said and "cannot be read" in said and "from step 8" in said
     assert (tmp_path / "unreadable" / "10").is_dir()
+
+
+def test_a_checkpoint_that_has_changed_is_noticed_even_where_orbax_reads_it(tmp_path, capsys):
+    whole = run(tmp_path)
+    with (tmp_path / "checkpoints/10/default/_METADATA").open("a") as file:
+        file.write(" ")
+    assert_equal(run(tmp_path), whole)
+    assert "_METADATA is missing or has changed since it was written" in capsys.readouterr().out
+
+
+def test_lines_behind_a_damaged_one_are_dropped(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    for damage in (b"\xff", b"{", b"[1]\n", b'{"step": "1"}\n', b"[" * 9999):
+        path.write_bytes(b'{"step": 1}\n' + damage + b'\n{"step": 3}\n')
+        assert read_lines(path) == [{"step": 1}]
 
 
 def kept_and_read(directory):

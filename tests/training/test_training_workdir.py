@@ -145,3 +145,50 @@ def test_where_links_cannot_be_made_the_stage_is(tmp_path, monkeypatch):
     monkeypatch.setattr("pathlib.Path.symlink_to", refuse)
     stage("b/gan", {"s": 1})
     assert calls == ["a/gan", "b/gan"]
+
+
+def finished(directory):
+    """A stage with a result, another stage inside it, and files that may change."""
+
+    def make():
+        (directory / "samples").mkdir()
+        for name in ("features.npy", "metrics.jsonl", "samples/1.png"):
+            (directory / name).write_bytes(b"0123")
+        run_once(directory / "inner", {}, lambda: (directory / "inner/a").write_bytes(b"0"))
+
+    run_once(directory, {"a": 1}, make)
+    return directory
+
+
+@pytest.mark.parametrize("spoil", [lambda p: p.write_bytes(b"0122"), lambda p: p.unlink()])
+def test_a_finished_stage_that_was_damaged_is_refused_by_file(tmp_path, spoil):
+    stage = finished(tmp_path / "stage")
+    spoil(stage / "features.npy")
+    with pytest.raises(WorkdirError, match=r"features\.npy is missing or not .*delete the folder"):
+        run_once(stage, {"a": 1}, lambda: None)
+    shutil.rmtree(stage)
+    finished(stage)
+    run_once(stage, {"a": 1}, lambda: 1 / 0)
+
+
+def test_what_results_do_not_depend_on_and_stages_inside_may_change(tmp_path):
+    stage = finished(tmp_path / "stage")
+    for name in ("metrics.jsonl", "samples/1.png", "inner/a"):
+        (stage / name).write_bytes(b"other")
+    run_once(stage, {"a": 1}, lambda: 1 / 0)
+    with pytest.raises(WorkdirError, match="inner/a is missing or not"):
+        run_once(stage / "inner", {}, lambda: None)
+
+
+@pytest.mark.parametrize("file", ["settings.json", "seal.json"])
+def test_damaged_notes_of_a_stage_are_named(tmp_path, file):
+    stage = finished(tmp_path / "stage")
+    (stage / file).write_bytes((stage / file).read_bytes()[:-1])
+    with pytest.raises(ValueError, match=f"{file} is damaged .*delete the folder"):
+        run_once(stage, {"a": 1}, lambda: None)
+
+
+def test_stages_of_before_there_were_seals_are_taken(tmp_path):
+    stage = finished(tmp_path / "stage")
+    (stage / "seal.json").unlink()
+    run_once(stage, {"a": 1}, lambda: 1 / 0)
