@@ -93,14 +93,10 @@ class Checkpoints:
 
     def _seal(self) -> None:
         """Notes what the finished checkpoints are: Orbax does not notice every changed bit."""
-
-        def seal() -> None:
-            for step in self._manager.all_steps():
-                item = self._item(step)
-                if item.exists() and not (item / seals.SEAL).exists():
-                    write_json(item / seals.SEAL, seals.of(item))
-
-        processes.tell(seal)
+        items = [self._item(step) for step in self._manager.all_steps()]
+        for item in items if processes.leads() or not processes.joint() else ():
+            if item.exists() and not (item / seals.SEAL).exists():
+                write_json(item / seals.SEAL, seals.of(item))
 
     def _require_whole(self, step: int) -> None:
         altered = processes.tell(lambda: [p.name for p in seals.altered(self._item(step))])
