@@ -6,8 +6,10 @@ SCRATCH := runs
 SYSTEM ?= camstyle
 SEEDS ?= 5
 SWEEP ?=
+SYSTEMS ?=
+MOMENTS ?= 30
 
-.PHONY: help demo test test-slow lint docs proofs bench lowering evidence evidence-table clean
+.PHONY: help demo test test-slow lint docs proofs bench lowering faults evidence evidence-table clean
 
 help:
 	@echo "make demo       CamStyle end to end on the embedded world (about 10 minutes on 2 cores)"
@@ -18,6 +20,7 @@ help:
 	@echo "make proofs     runs the tests of losses, networks, evaluation and features and writes docs/proofs.md"
 	@echo "make bench      timings: ranking, renderer, networks"
 	@echo "make lowering   every training step of the papers, lowered for a TPU; writes docs/lowering.md"
+	@echo "make faults     kills, damages and starves runs of SYSTEMS at MOMENTS=30 per stage and kind (days for all)"
 	@echo "make evidence   SYSTEM=camstyle over SEEDS=5 seeds, stored in evidence/"
 	@echo "make evidence-table  writes EVIDENCE.md from what is stored; runs nothing"
 	@echo "make clean      removes .venv and runs/"
@@ -50,6 +53,9 @@ bench: .venv/ready
 
 lowering: .venv/ready
 	$(BIN)/python -m benchmarks.lowering --workdir=$(SCRATCH)/lowering
+
+faults: .venv/ready
+	$(BIN)/python -m benchmarks.faults --moments $(MOMENTS) --workdir $(SCRATCH)/faults $(if $(SYSTEMS),--system $(SYSTEMS))
 
 evidence: .venv/ready
 	$(BIN)/python -m benchmarks.evidence --system=$(SYSTEM) --seeds=$(SEEDS) --sweep=$(SWEEP) --workdir=$(SCRATCH)/evidence

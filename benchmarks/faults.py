@@ -1,0 +1,253 @@
+"""Faults: what becomes of runs that are killed, damaged, starved or doubled at random moments.
+
+    python -m benchmarks.faults [--system=ide ...] [--kinds=kill ...] [--moments=30] [--seed=0]
+
+An uninterrupted run at scale ``tiny`` tells how long each stage takes and what comes out. A trial
+begins with a copy of it as it was when one stage began (every stage has ``--moments`` trials, and
+the whole run as many), meets its fault there, and then runs the same command to the end. That must
+give the same results, checkpoint arrays, generated images and features, bit for bit; after damage
+to a file, an error may come instead that names the file or its folder. Lines of ``metrics.jsonl``
+are not compared: means over the steps since the last line depend on where a run began. All trials
+are written to ``trials.jsonl`` below ``--workdir``; ``--page`` writes their table.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks import faulty
+from benchmarks.faults_judge import IDENTICAL, WRONG, contents, differences, named, table, verdict
+
+SYSTEMS = sorted(path.stem for path in Path("configs").glob("*.py") if path.stem != "common")
+KINDS = ("kill", "term", "damage", "disk", "nan", "worker", "clock", "second")
+PATIENCE = 1800  # seconds after which a run counts as hanging
+NEVER = 10**9
+QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # most of the time would go into compiling
+MIB = 1 << 20
+
+
+class Stage(NamedTuple):
+    """A part of a run by its folder ('' for all of it), and its times in seconds."""
+
+    name: str
+    begin: float
+    end: float
+
+
+class Bench:
+    """One system: its uninterrupted run, and trials beside it."""
+
+    def __init__(self, system: str, root: Path, seed: int):
+        self.system, self.root, self.rng = system, root / system, random.Random(f"{system} {seed}")
+        self.whole, self.trial = self.root / "whole", self.root / "trial"
+        self.root.mkdir(parents=True, exist_ok=True)
+        if not (self.whole / "report.html").exists() and self.end(self.start(self.whole))[0]:
+            sys.exit(f"the uninterrupted run of {system} fails; see {self.root / 'log.txt'}")
+        self.expected = contents(self.whole)
+        self.stages = list(self._stages())
+
+    def _stages(self) -> Iterator[Stage]:
+        begin, end = ((self.whole / f).stat().st_mtime for f in (".lock", "report.html"))
+        yield Stage("", begin, end)
+        for settings in self.whole.rglob("settings.json"):
+            done = settings.with_name("done.json")
+            if not any(path.is_symlink() for path in settings.parents) and done.exists():
+                name = settings.parent.relative_to(self.whole).as_posix()
+                yield Stage(name, settings.stat().st_mtime, done.stat().st_mtime)
+
+    def prepare(self, stage: Stage, to: Path | None = None) -> Path:
+        """A copy of the uninterrupted run as it was when ``stage`` began."""
+        to = to or self.trial
+        shutil.rmtree(to, ignore_errors=True)
+        if stage.name:
+            shutil.copytree(self.whole, to, symlinks=True, dirs_exist_ok=True)
+            for later in (each for each in self.stages if each.begin >= stage.begin and each.name):
+                shutil.rmtree(to / later.name, ignore_errors=True)
+            for name in ("results.json", "report.html"):
+                (to / name).unlink(missing_ok=True)
+        return to
+
+    def start(self, workdir: Path, *inject: str) -> subprocess.Popen:
+        """The command, its words going to ``log.txt``; with a fault of ``faulty`` inside."""
+        program = ["-m", "benchmarks.faulty", *inject] if inject else ["launch.py"]
+        given = [f"--config=configs/{self.system}.py:tiny", f"--workdir={workdir}"]
+        log = (self.root / "log.txt").open("w")
+        command = [sys.executable, *program, *given]
+        return subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | QUICK)
+
+    def end(self, process: subprocess.Popen) -> tuple[int, str]:
+        """Exit status and words of a run; one that hangs is ended, with status -9."""
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        return process.returncode, (self.root / "log.txt").read_text(errors="replace")
+
+    def until(self, stage: Stage, process: subprocess.Popen, workdir: Path) -> None:
+        """Waits for a random moment of ``stage``, or the end of the process."""
+        while process.poll() is None and not (workdir / stage.name / "settings.json").exists():
+            if not stage.name:
+                break
+            time.sleep(0.02)
+        time.sleep(self.rng.uniform(0, stage.end - stage.begin))
+
+    def finish(self, workdir: Path, *damaged: Path) -> tuple[str, str]:
+        """Runs to the end; how that went, and why."""
+        code, said = self.end(self.start(workdir))
+        other = differences(self.expected, contents(workdir), damaged) if code == 0 else []
+        return verdict(code, said, other, workdir, damaged)
+
+    def stop(self, stage: Stage, how: signal.Signals) -> tuple[Path, str]:
+        """Begins at ``stage`` and is sent a signal; whether that came in time."""
+        workdir = self.prepare(stage)
+        process = self.start(workdir)
+        self.until(stage, process, workdir)
+        hit = process.poll() is None
+        process.send_signal(how)
+        self.end(process)
+        return workdir, f"{stage.name or 'any time'}" + ("" if hit else ", but it had ended")
+
+    def kill(self, stage: Stage) -> tuple[str, str]:
+        """Kill -9, then the same command."""
+        workdir, where = self.stop(stage, signal.SIGKILL)
+        outcome, why = self.finish(workdir)
+        return outcome, f"{where}: {why}"
+
+    def term(self, stage: Stage) -> tuple[str, str]:
+        """SIGTERM, as clusters send it, then the same command."""
+        workdir, where = self.stop(stage, signal.SIGTERM)
+        outcome, why = self.finish(workdir)
+        return outcome, f"{where}: {why}"
+
+    def damage(self, stage: Stage) -> tuple[str, str]:
+        """Kill -9, then a file is cut, changed, emptied or removed, then the same command."""
+        workdir, where = self.stop(stage, signal.SIGKILL)
+        groups: dict[tuple[str, str], list[Path]] = {}
+        for path in sorted(p for p in workdir.rglob("*") if p.is_file() and not p.is_symlink()):
+            part = path.relative_to(workdir).parts[0]
+            groups.setdefault((part, path.suffix or path.name[:4]), []).append(path)
+        if not groups:
+            return self.finish(workdir)[0], f"{where}: nothing to damage yet"
+        path = self.rng.choice(groups[self.rng.choice(sorted(groups))])
+        how = spoil(path, self.rng)
+        outcome, why = self.finish(workdir, path)
+        return outcome, f"{where}: {path.relative_to(workdir)} {how}: {why}"
+
+    def disk(self, stage: Stage) -> tuple[str, str]:
+        """The disk is full at some time; then there is room, and the same command."""
+        place = self.root / "disk"
+        place.mkdir(exist_ok=True)
+        mounted = ["mount", "-t", "tmpfs", "-o", "size=2g", "tmpfs", str(place)]
+        subprocess.run(mounted, check=True)
+        try:
+            workdir = self.prepare(stage, place / "trial")
+            used, most = shutil.disk_usage(place).used, size(self.whole)
+            room = used + MIB + int(self.rng.random() * max(most - used, MIB // 4))
+            subprocess.run(["mount", "-o", f"remount,size={room}", str(place)], check=True)
+            code, said = self.end(self.start(workdir))
+            subprocess.run(["mount", "-o", "remount,size=2g", str(place)], check=True)
+            outcome, why = self.finish(workdir)
+        finally:
+            subprocess.run(["umount", str(place)], check=True)
+        clear = code == 0 or named(said, [str(workdir), "No space left"])
+        return outcome if clear else WRONG, f"{stage.name or 'any time'}: {last(said)}; {why}"
+
+    def inject(self, stage: Stage, fault: str, at: int) -> tuple[str, str]:
+        """A fault inside the process; then the same command without it."""
+        workdir = self.prepare(stage)
+        code, said = self.end(self.start(workdir, fault, str(at)))
+        outcome, why = self.finish(workdir)
+        hit = faulty.SAID in said
+        expected = {"nan": "stopped being finite", "worker": "Errno 5", "clock": ""}[fault]
+        survived = code == 0 if fault == "clock" or not hit else named(said, [expected])
+        where = f"{stage.name or 'any time'}, {fault} {at if hit else 'not reached'}"
+        return outcome if survived else WRONG, f"{where}: {last(said)}; {why}"
+
+    def nan(self, stage: Stage) -> tuple[str, str]:
+        """A batch is no numbers."""
+        return self.inject(stage, "nan", self.rng.randrange(8))
+
+    def worker(self, stage: Stage) -> tuple[str, str]:
+        """A thread that decodes pictures cannot read."""
+        return self.inject(stage, "worker", self.rng.randrange(12))
+
+    def clock(self, stage: Stage) -> tuple[str, str]:
+        """The clock is put back by a day."""
+        return self.inject(stage, "clock", self.rng.randrange(300))
+
+    def second(self, stage: Stage) -> tuple[str, str]:
+        """Another run begins in the same folder, and is refused; the first goes on."""
+        workdir = self.prepare(stage)
+        first = self.start(workdir)
+        self.until(stage, first, workdir)
+        hit = first.poll() is None and (workdir / ".lock").exists()
+        code, said = self.end(self.start(workdir)) if hit else (1, "error: too late")
+        self.end(first)
+        outcome, why = self.finish(workdir)
+        refused = not hit or named(said, [f"another run works in {workdir}"])
+        return outcome if refused and code else WRONG, f"{stage.name}: {last(said)}; {why}"
+
+
+def spoil(path: Path, rng: random.Random) -> str:
+    """Damages a file; says how."""
+    data = bytearray(path.read_bytes())
+    how = rng.choice(["cut", "changed", "emptied", "removed"] if data else ["removed"])
+    if how == "removed":
+        path.unlink()
+        return how
+    if how == "changed":
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    path.write_bytes(data if how == "changed" else data[: rng.randrange(len(data))])
+    return how
+
+
+def size(folder: Path) -> int:
+    """Bytes of all files, in whole pages."""
+    return sum(-(-p.stat().st_size // 4096) * 4096 for p in folder.rglob("*") if p.is_file())
+
+
+def last(said: str) -> str:
+    """The last line of a run, which is the error where there is one."""
+    return (said.strip().splitlines() or ["silence"])[-1][:200]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the trials and prints, or writes, their table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--system", nargs="+", default=SYSTEMS, choices=SYSTEMS)
+    parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
+    parser.add_argument("--moments", type=int, default=30, help="per stage and kind")
+    parser.add_argument("--stages", type=int, help="so many of the stages, drawn; all if not given")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workdir", type=Path, default=Path("runs/faults"))
+    parser.add_argument("--page", type=Path)
+    options = parser.parse_args(arguments)
+    trials = options.workdir / "trials.jsonl"
+    for system in options.system:
+        bench = Bench(system, options.workdir.resolve(), options.seed)
+        for kind in options.kinds:
+            drawn = bench.rng.sample(bench.stages, min(options.stages or NEVER, len(bench.stages)))
+            for stage in drawn * options.moments:
+                outcome, why = getattr(bench, kind)(stage)
+                row = {"system": system, "fault": kind, "outcome": outcome, "why": why}
+                print(" | ".join(row.values()).replace(str(bench.root), ""), flush=True)
+                with trials.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+                if outcome != IDENTICAL:
+                    shutil.copy(bench.root / "log.txt", bench.root / f"log_{time.time():.0f}.txt")
+    text = table([json.loads(line) for line in trials.read_text().splitlines()])
+    options.page.write_text(text) if options.page else print(text)
+
+
+if __name__ == "__main__":
+    main()

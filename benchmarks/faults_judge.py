@@ -1,0 +1,103 @@
+"""What a run left, bit for bit, and how a run that met a fault is judged by it."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from jaxreid.data import records
+
+IDENTICAL, CLEAR, WRONG = "identical", "clear error", "wrong"
+SUFFIXES = {".npy", ".npz"}
+FILES = {"results.json", "choice.json"}
+
+
+def contents(workdir: Path) -> dict[str, str]:
+    """Digests of all that a finished run must leave alike, by its place below ``workdir``."""
+    found = {}
+    for path in sorted(workdir.rglob("*")):
+        place = path.relative_to(workdir).as_posix()
+        if path.suffix in SUFFIXES or path.name in FILES:
+            found[place] = _digest([path.read_bytes()])
+        elif path.name == "checkpoints":
+            newest = max(int(p.name) for p in path.iterdir() if p.name.isdigit())
+            found[f"{place}/{newest}"] = _arrays(path / str(newest) / "default")
+        elif path.name == records.MARK:
+            found[place] = _pictures(path.parent)
+    return found
+
+
+def differences(
+    expected: Mapping[str, str], found: Mapping[str, str], damaged: Sequence[Path] = ()
+) -> list[str]:
+    """Places that are not alike; a file that was damaged, and is not read again, does not count."""
+    places = sorted(expected.keys() | found.keys())
+    other = [place for place in places if expected.get(place) != found.get(place)]
+    return [place for place in other if not any(place in str(path) for path in damaged)]
+
+
+def verdict(
+    code: int, said: str, other: Sequence[str], workdir: Path, damaged: Sequence[Path]
+) -> tuple[str, str]:
+    """How a run to the end is judged, and why.
+
+    Only damage excuses an error, which must then name the file or a folder of it in ``workdir``.
+    """
+    if code == 0 and not other:
+        return IDENTICAL, "same results"
+    if code == 0:
+        return WRONG, f"differs: {', '.join(other)}"
+    words = (said.strip().splitlines() or ["silence"])[-1]
+    names = [p for path in damaged for p in (path, *path.parents) if workdir in p.parents]
+    clear = bool(names) and named(said, [str(name) for name in names])
+    return CLEAR if clear else WRONG, f"exit {code}: {words[:300]}"
+
+
+def named(said: str, names: Iterable[str]) -> bool:
+    """Whether a run ended with a message, and no traceback, that has one of these in it."""
+    message = f"\n{said}".rpartition("\nerror: ")[2] if "error: " in said else ""
+    return "Traceback" not in said and any(name in message for name in names)
+
+
+def table(trials: Sequence[Mapping[str, str]]) -> str:
+    """The Markdown table of all trials."""
+    counts = Counter((t["system"], t["fault"], t["outcome"]) for t in trials)
+    rows = [
+        "| system | fault | tried | identical | clear error | wrong |",
+        "|---|---|---|---|---|---|",
+    ]
+    for system, fault in dict.fromkeys((t["system"], t["fault"]) for t in trials):
+        numbers = [counts[system, fault, outcome] for outcome in (IDENTICAL, CLEAR, WRONG)]
+        rows.append(f"| {system} | {fault} | {sum(numbers)} | {' | '.join(map(str, numbers))} |")
+    return "\n".join(rows) + "\n"
+
+
+def _arrays(checkpoint: Path) -> str:
+    leaves = jax.tree_util.tree_leaves_with_path(ocp.StandardCheckpointer().restore(checkpoint))
+    return _digest(part for path, leaf in leaves for part in (str(path).encode(), *_bytes(leaf)))
+
+
+def _bytes(leaf: Any) -> tuple[bytes, bytes]:
+    typed = isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    array = np.asarray(jax.random.key_data(leaf) if typed else leaf)
+    return f"{array.dtype}{array.shape}".encode(), array.tobytes()
+
+
+def _pictures(directory: Path) -> str:
+    parts = []
+    for split, rows in records.read(directory).items():
+        parts.append(split.encode())
+        parts += [rows[i][key] for i in range(len(rows)) for key in ("name", "image", "mask")]
+    return _digest(parts)
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(len(part).to_bytes(8, "little") + part)
+    return found.hexdigest()
