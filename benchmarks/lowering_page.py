@@ -26,7 +26,8 @@ was measured on a TPU.
   some steps, the mean.
 * Memory is the most that one TPU of the kind v5e, which has 16 GiB, holds at a time (state, batch
   and what is computed between them), by libtpu's compiler at its least effort, so rather too much:
-  `--compile`, which needs libtpu but no TPU, and minutes per program. Empty: not compiled.
+  `--system=NAME --compile`, which needs libtpu but no TPU, and minutes per program. Empty: not
+  compiled, so whether it fits is not known.
 * Trainings with one program are one row. A baseline that several systems share is in each of them.
 
 """
