@@ -151,7 +151,7 @@ def unreachable(there: str, error: Exception) -> str:
     """What to say of storage that cannot be read."""
     extra = {"gs": "gcs", "s3": "s3"}.get(there.partition("://")[0])
     how = f"it needs pip install 'jaxreid[{extra}]' and your credentials"
-    said = f"{there} cannot be read ({type(error).__name__}: {error})"
+    said = f"{there} cannot be read ({error!r:.200})"
     return f"{said}; {how if extra else 'paths on object storage begin with gs:// or s3://'}"
 
 
