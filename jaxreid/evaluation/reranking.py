@@ -74,16 +74,16 @@ def reranker(
     holders = codes[len(query) :].T.tocsr()  # [N, G]: who in the gallery has a weight for each
     scale = np.where(near.farthest > 0, near.farthest, 1)[:, None]
 
-    def block(rows: np.ndarray) -> np.ndarray:
-        original = squared_distances(pictures, rows)[:, len(query) :] / scale[rows]
-        jaccard = np.stack([_jaccard(codes, holders, row, linked.sum()) for row in rows])
-        found = np.full((len(rows), len(gallery)), np.inf, np.float32)
-        found[:, linked] = (1 - settings.weight) * jaccard + settings.weight * original
-        return found
-
     def rerank(rows: ArrayLike) -> np.ndarray:
-        rows = np.asarray(rows, np.intp)
-        return np.concatenate([block(rows[part]) for part in blocks(len(rows))])
+        rows = np.arange(len(query))[np.asarray(rows, np.intp)]  # of queries, or an IndexError
+        found = np.full((len(rows), len(gallery)), np.inf, np.float32)
+        for part in blocks(len(rows)):
+            some = rows[part]
+            original = squared_distances(pictures, some)[:, len(query) :] / scale[some]
+            jaccard = np.stack([_jaccard(codes, holders, row, linked.sum()) for row in some])
+            mixed = (1 - settings.weight) * jaccard + settings.weight * original
+            found[np.ix_(part, linked)] = mixed
+        return found
 
     return rerank
 

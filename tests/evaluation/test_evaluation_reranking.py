@@ -204,6 +204,18 @@ def test_a_protocol_without_reranking_is_refused(problem):
         reranker(*problem, Protocol())
 
 
+def test_queries_are_asked_for_by_their_rows():
+    query, gallery = (
+        Embedded(np.eye(3)[:2], [1, 2], [0, 0]),
+        Embedded(np.eye(3), [1, 2, 3], [1] * 3),
+    )
+    rerank = reranker(query, gallery, by(k1=1, k2=1))
+    assert rerank([]).shape == (0, 3)
+    np.testing.assert_array_equal(rerank([-1]), rerank([1]))
+    with pytest.raises(IndexError):  # a row of the gallery, where they stand together
+        rerank([2])
+
+
 # --- memory -----------------------------------------------------------------------------------
 
 
