@@ -13,121 +13,36 @@ are written to ``trials.jsonl`` below ``--workdir``; ``--page`` writes their tab
 
 import argparse
 import json
-import os
 import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from benchmarks import faulty
-from benchmarks.faults_judge import IDENTICAL, WRONG, contents, differences, named, table, verdict
+from benchmarks.faults_judge import IDENTICAL, WRONG, last, named, table
+from benchmarks.faults_runs import Bench, Stage
 
 SYSTEMS = sorted(path.stem for path in Path("configs").glob("*.py") if path.stem != "common")
 KINDS = ("kill", "term", "damage", "disk", "nan", "worker", "clock", "second")
-PATIENCE = 1800  # seconds after which a run counts as hanging
-NEVER = 10**9
-QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # most of the time would go into compiling
 MIB = 1 << 20
+NEVER = 10**9
 
 
-class Stage(NamedTuple):
-    """A part of a run by its folder ('' for all of it), and its times in seconds."""
+class Faults(Bench):
+    """What can befall a run; each gives the outcome and why."""
 
-    name: str
-    begin: float
-    end: float
-
-
-class Bench:
-    """One system: its uninterrupted run, and trials beside it."""
-
-    def __init__(self, system: str, root: Path, seed: int):
-        self.system, self.root, self.rng = system, root / system, random.Random(f"{system} {seed}")
-        self.whole, self.trial = self.root / "whole", self.root / "trial"
-        self.root.mkdir(parents=True, exist_ok=True)
-        if not (self.whole / "report.html").exists() and self.end(self.start(self.whole))[0]:
-            sys.exit(f"the uninterrupted run of {system} fails; see {self.root / 'log.txt'}")
-        self.expected = contents(self.whole)
-        self.stages = list(self._stages())
-
-    def _stages(self) -> Iterator[Stage]:
-        begin, end = ((self.whole / f).stat().st_mtime for f in (".lock", "report.html"))
-        yield Stage("", begin, end)
-        for settings in self.whole.rglob("settings.json"):
-            done = settings.with_name("done.json")
-            if not any(path.is_symlink() for path in settings.parents) and done.exists():
-                name = settings.parent.relative_to(self.whole).as_posix()
-                yield Stage(name, settings.stat().st_mtime, done.stat().st_mtime)
-
-    def prepare(self, stage: Stage, to: Path | None = None) -> Path:
-        """A copy of the uninterrupted run as it was when ``stage`` began."""
-        to = to or self.trial
-        shutil.rmtree(to, ignore_errors=True)
-        if stage.name:
-            shutil.copytree(self.whole, to, symlinks=True, dirs_exist_ok=True)
-            for later in (each for each in self.stages if each.begin >= stage.begin and each.name):
-                shutil.rmtree(to / later.name, ignore_errors=True)
-            for name in ("results.json", "report.html"):
-                (to / name).unlink(missing_ok=True)
-        return to
-
-    def start(self, workdir: Path, *inject: str) -> subprocess.Popen:
-        """The command, its words going to ``log.txt``; with a fault of ``faulty`` inside."""
-        program = ["-m", "benchmarks.faulty", *inject] if inject else ["launch.py"]
-        given = [f"--config=configs/{self.system}.py:tiny", f"--workdir={workdir}"]
-        log = (self.root / "log.txt").open("w")
-        command = [sys.executable, *program, *given]
-        return subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | QUICK)
-
-    def end(self, process: subprocess.Popen) -> tuple[int, str]:
-        """Exit status and words of a run; one that hangs is ended, with status -9."""
-        try:
-            process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        return process.returncode, (self.root / "log.txt").read_text(errors="replace")
-
-    def until(self, stage: Stage, process: subprocess.Popen, workdir: Path) -> None:
-        """Waits for a random moment of ``stage``, or the end of the process."""
-        while process.poll() is None and not (workdir / stage.name / "settings.json").exists():
-            if not stage.name:
-                break
-            time.sleep(0.02)
-        time.sleep(self.rng.uniform(0, stage.end - stage.begin))
-
-    def finish(self, workdir: Path, *damaged: Path) -> tuple[str, str]:
-        """Runs to the end; how that went, and why."""
-        code, said = self.end(self.start(workdir))
-        other = differences(self.expected, contents(workdir), damaged) if code == 0 else []
-        return verdict(code, said, other, workdir, damaged)
-
-    def stop(self, stage: Stage, how: signal.Signals) -> tuple[Path, str]:
-        """Begins at ``stage`` and is sent a signal; whether that came in time."""
-        workdir = self.prepare(stage)
-        process = self.start(workdir)
-        self.until(stage, process, workdir)
-        hit = process.poll() is None
-        process.send_signal(how)
-        self.end(process)
-        return workdir, f"{stage.name or 'any time'}" + ("" if hit else ", but it had ended")
-
-    def kill(self, stage: Stage) -> tuple[str, str]:
+    def kill(self, stage: Stage, how: signal.Signals = signal.SIGKILL) -> tuple[str, str]:
         """Kill -9, then the same command."""
-        workdir, where = self.stop(stage, signal.SIGKILL)
+        workdir, where = self.stop(stage, how)
         outcome, why = self.finish(workdir)
         return outcome, f"{where}: {why}"
 
     def term(self, stage: Stage) -> tuple[str, str]:
         """SIGTERM, as clusters send it, then the same command."""
-        workdir, where = self.stop(stage, signal.SIGTERM)
-        outcome, why = self.finish(workdir)
-        return outcome, f"{where}: {why}"
+        return self.kill(stage, signal.SIGTERM)
 
     def damage(self, stage: Stage) -> tuple[str, str]:
         """Kill -9, then a file is cut, changed, emptied or removed, then the same command."""
@@ -191,7 +106,9 @@ class Bench:
         first = self.start(workdir)
         self.until(stage, first, workdir)
         hit = first.poll() is None and (workdir / ".lock").exists()
-        code, said = self.end(self.start(workdir)) if hit else (1, "error: too late")
+        code, said = 1, "error: too late"
+        if hit:
+            code, said = self.end(self.start(workdir, log="second.txt"), "second.txt")
         self.end(first)
         outcome, why = self.finish(workdir)
         refused = not hit or named(said, [f"another run works in {workdir}"])
@@ -216,11 +133,6 @@ def size(folder: Path) -> int:
     return sum(-(-p.stat().st_size // 4096) * 4096 for p in folder.rglob("*") if p.is_file())
 
 
-def last(said: str) -> str:
-    """The last line of a run, which is the error where there is one."""
-    return (said.strip().splitlines() or ["silence"])[-1][:200]
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the trials and prints, or writes, their table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -234,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     trials = options.workdir / "trials.jsonl"
     for system in options.system:
-        bench = Bench(system, options.workdir.resolve(), options.seed)
+        bench = Faults(system, options.workdir.resolve(), options.seed)
         for kind in options.kinds:
             drawn = bench.rng.sample(bench.stages, min(options.stages or NEVER, len(bench.stages)))
             for stage in drawn * options.moments:

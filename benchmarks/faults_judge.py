@@ -52,10 +52,14 @@ def verdict(
         return IDENTICAL, "same results"
     if code == 0:
         return WRONG, f"differs: {', '.join(other)}"
-    words = (said.strip().splitlines() or ["silence"])[-1]
     names = [p for path in damaged for p in (path, *path.parents) if workdir in p.parents]
     clear = bool(names) and named(said, [str(name) for name in names])
-    return CLEAR if clear else WRONG, f"exit {code}: {words[:300]}"
+    return CLEAR if clear else WRONG, f"exit {code}: {last(said)}"
+
+
+def last(said: str) -> str:
+    """The last line of a run, which is the error where there is one."""
+    return (said.strip().splitlines() or ["silence"])[-1][:300]
 
 
 def named(said: str, names: Iterable[str]) -> bool:
