@@ -148,7 +148,7 @@ def _refuse_damage(directory: Path) -> None:
         more = f", nor are {len(altered) - 1} more" if altered[1:] else ""
         raise WorkdirError(
             f"{altered[0]} is missing or not as it was when its stage was completed{more}: "
-            f"{seals.mend(directory)}"
+            f"{seals.mend(directory.resolve())}"  # not a link to it
         )
 
 

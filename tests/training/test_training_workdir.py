@@ -192,3 +192,12 @@ def test_stages_of_before_there_were_seals_are_taken(tmp_path):
     stage = finished(tmp_path / "stage")
     (stage / "seal.json").unlink()
     run_once(stage, {"a": 1}, lambda: 1 / 0)
+
+
+def test_damage_behind_a_link_names_the_folder_and_not_the_link(tmp_path):
+    share(tmp_path)
+    finished(tmp_path / "first/stage")
+    run_once(tmp_path / "second/stage", {"a": 1}, lambda: 1 / 0)
+    (tmp_path / "first/stage/features.npy").unlink()
+    with pytest.raises(WorkdirError, match=f"delete the folder {tmp_path}/first/stage,"):
+        run_once(tmp_path / "second/stage", {"a": 1}, lambda: None)
