@@ -4,10 +4,11 @@ import random
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from scipy.io import loadmat
 
+from jaxreid.evaluation import matfile
 from jaxreid.evaluation.protocol import Draw, Embedded
 
 Permutations = Sequence[Sequence[np.ndarray]]
@@ -28,25 +29,25 @@ def load_permutations(path: Path | str) -> Permutations:
             f"{path} does not exist: give rand_perm_cam.mat of SYSU-MM01's evaluation code."
         )
     try:
-        cameras = _cells(loadmat(path)["rand_perm_cam"])
+        cameras = _cells(matfile.load(Path(path).read_bytes(), "rand_perm_cam"))
         return [[_numbers(order) for order in _cells(camera)] for camera in cameras]
-    except Exception as error:  # SciPy fails with many kinds of error
+    except Exception as error:  # whatever a damaged file provokes
         raise ValueError(
             f"{path} is not rand_perm_cam.mat, a cell per camera of a cell per person ({error}): "
             "give that of SYSU-MM01's evaluation code."
         ) from error
 
 
-def _numbers(values: np.ndarray) -> np.ndarray:
-    if values.dtype.kind not in "uif" or values.ndim != 2:
-        raise ValueError(f"an array of {values.dtype}, of {values.ndim} axes, in place of numbers")
+def _numbers(values: Any) -> np.ndarray:
+    if isinstance(values, list) or values.ndim != 2:
+        raise ValueError("something else in place of a matrix")
     return values
 
 
-def _cells(values: np.ndarray) -> list[np.ndarray]:
-    if values.dtype != object:
+def _cells(values: Any) -> list[Any]:
+    if not isinstance(values, list):
         raise ValueError(f"an array of {values.dtype} in place of cells")
-    return list(values.ravel())
+    return values
 
 
 def drawn(
