@@ -22,6 +22,8 @@ def contents(workdir: Path) -> dict[str, str]:
     found = {}
     for path in sorted(workdir.rglob("*")):
         place = path.relative_to(workdir).as_posix()
+        if place.startswith(".") or "/." in place:
+            continue  # what a killed run left unfinished
         if path.suffix in SUFFIXES or path.name in FILES:
             found[place] = _digest([path.read_bytes()])
         elif path.name == "checkpoints":

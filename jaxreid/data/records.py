@@ -51,7 +51,10 @@ def write(directory: Path | str, splits: Mapping[str, Iterable[Record]], config:
             "or empty this one."
         )
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}.") as scratch:
+    prefix = f".{directory.name}.unfinished-"
+    for left in (p for p in directory.parent.iterdir() if p.name.startswith(prefix)):
+        shutil.rmtree(left)  # by a process that was killed
+    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=prefix) as scratch:
         builder = Reid(records=splits, config=config, data_dir=scratch)
         builder.download_and_prepare()
         shutil.rmtree(directory, ignore_errors=True)

@@ -182,6 +182,14 @@ def test_loading_what_was_never_prepared_says_so(tmp_path):
         load(tmp_path, SIZE)
 
 
+def test_what_a_killed_process_left_is_cleared_away_and_nothing_else(tmp_path):
+    for name in (".new.unfinished-x1", ".new.backup", ".newer.unfinished-x1"):
+        (tmp_path / name / "reid").mkdir(parents=True)
+    write_generated(tmp_path / "new", {"train": fakes(2)})
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == [".new.backup", ".newer.unfinished-x1", "new"]
+
+
 @pytest.mark.parametrize("file", ["dataset_info.json", "features.json", "reid-train.array_record*"])
 @pytest.mark.parametrize("spoil", ["cut", "changed", "removed"])
 def test_damaged_records_are_named(official, tmp_path, file, spoil):
