@@ -78,6 +78,8 @@ def test_an_arm_trains_by_the_recipe_of_the_config_in_its_own_size(tmp_path):
     [
         ("recipe", "best", "crossing.recipe is 'best'; choose one of ide, strong"),
         ("size", (48, 0), r"crossing.size is \(48, 0\)"),
+        ("size", (48,), r"crossing.size is \(48,\)"),
+        ("size", (48, "a"), r"crossing.size is \(48, .a.\)"),
     ],
 )
 def test_unknown_recipes_and_sizes_are_refused_before_any_work(tmp_path, option, value, message):
