@@ -433,7 +433,7 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(tmp_path, monkeypa
     real = split_of(tmp_path, [0, 1] * 6)
     settings = replace(SETTINGS, margin=0.1, draw="one", epochs=1, decay_epochs=0)
     train = partial(unity.train, data=sets_of(real), settings=settings, seed=5)
-    monkeypatch.setattr(unity, "groups", lambda cameras: [[cameras[1]]])  # one model is enough
+    monkeypatch.setattr(unity, "grouped", lambda *given: [[given[1][1]]])  # one model is enough
     whole = train(tmp_path / "whole", every=Every(2, 100, 100))
     with monkeypatch.context() as patch:
         patch.setattr(unity, "_sample", lambda *given: 1 / 0)
