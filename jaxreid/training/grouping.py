@@ -1,13 +1,12 @@
 """Models trained beside one another: how many share a program, decided once per directory."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
 
-from jaxreid.training import processes
+from jaxreid.training import processes, seals
 from jaxreid.training.files import write_json
 from jaxreid.training.step import Step
 
@@ -40,7 +39,7 @@ def grouped(
 
     def decide() -> list[list[int]]:
         file = directory / "groups.json"
-        if file.exists() and covers(known := json.loads(file.read_text()), len(models)):
+        if file.exists() and covers(known := seals.read_json(file), len(models)):
             return known
         share, why = _share(models, task, _room() if room is None else room)
         size = share * jax.device_count()

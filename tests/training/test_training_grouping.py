@@ -65,6 +65,13 @@ def test_other_models_are_grouped_anew(tmp_path):
     assert json.loads((tmp_path / "gan/groups.json").read_text()) == [[0], [1]]
 
 
+def test_a_damaged_list_of_groups_is_named(tmp_path):
+    grouped(tmp_path / "gan", [1, 2], task)
+    (tmp_path / "gan/groups.json").write_text("[[0")
+    with pytest.raises(ValueError, match=r"gan/groups\.json is damaged .*delete the folder"):
+        grouped(tmp_path / "gan", [1, 2], task)
+
+
 def test_groups_begun_on_two_devices_are_finished_by_any_number(tmp_path):
     code = textwrap.dedent("""
         import pathlib, sys, jax, numpy as np
