@@ -20,7 +20,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from jaxreid import jobs, sweep, systems
-from jaxreid.training import WorkdirError, mirror, processes, workdir
+from jaxreid.training import WorkdirError, files, mirror, processes, workdir
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/SYSTEM.py[:SCALE]")
 _WORKDIR = flags.DEFINE_string(
@@ -111,8 +111,7 @@ def working(directory: str) -> Iterator[Path]:
 def run(config: dict, directory: Path) -> None:
     """Checks that there is room, says where it works and on what, then runs the system."""
     workdir.probe(directory)
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jaxreid"
-    jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_compilation_cache_dir", str(files.cache()))
     devices = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
     several = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
     print(f"{config['system']} in {directory}, on {devices}{several}")

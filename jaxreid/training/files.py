@@ -10,6 +10,11 @@ class WorkdirError(RuntimeError):
     """The work directory cannot be used; the message says why and how to mend it."""
 
 
+def cache() -> Path:
+    """Where this machine keeps what any run may use again."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jaxreid"
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON so that the file is either the old one or the whole new one."""
     temporary = path.with_name(f".{path.name}.tmp")

@@ -6,6 +6,7 @@ step on their own part and average gradients (see ``step.alternate``); ``'accumu
 same, one shard per device at a time.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -85,10 +86,8 @@ def sharing(batch: Mapping[str, Any], models: int | None) -> Sequence[Any]:
     devices = processes.devices()
     if models is None or processes.joint():
         return devices
-    rows = [x.shape[1] for x in batch.values()]
-    able = [
-        n for n in range(1, len(devices) + 1) if models % n == 0 or not any(r % n for r in rows)
-    ]
+    rows = math.gcd(*(x.shape[1] for x in batch.values()))
+    able = [n for n in range(1, len(devices) + 1) if models % n == 0 or rows % n == 0]
     return devices[: able[-1]]
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from etils import epath
 
-from jaxreid.training.files import WorkdirError, write_json
+from jaxreid.training.files import WorkdirError, cache, write_json
 
 LIST = ".files.json"
 Sizes = dict[str, list[int]]  # of every file by its path: bytes, and here the time of its change
@@ -113,8 +113,7 @@ def fetched(root: str) -> Path:
     """
     if not remote(root):
         return Path(root)
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jaxreid" / "data"
-    here, there = cache / local_name(root), epath.Path(root)
+    here, there = cache() / "data" / local_name(root), epath.Path(root)
     if (here / LIST).exists():
         return here
     try:
@@ -142,9 +141,8 @@ def _sizes(root: epath.Path, folder: epath.Path) -> Iterator[tuple[str, int]]:
 
 def local_name(there: str) -> str:
     """A folder's name for what is ``there``: its last part, and what tells it from others."""
-    return (
-        f"{there.rstrip('/').rpartition('/')[2]}-{hashlib.sha256(there.encode()).hexdigest()[:8]}"
-    )
+    told = hashlib.sha256(there.encode()).hexdigest()[:8]
+    return f"{there.rstrip('/').rpartition('/')[2]}-{told}"
 
 
 def unreachable(there: str, error: Exception) -> str:
