@@ -50,6 +50,7 @@ bench: .venv/ready
 	$(BIN)/python -m benchmarks.world
 	$(BIN)/python -m benchmarks.evaluation
 	$(BIN)/python -m benchmarks.nets
+	$(BIN)/python -m benchmarks.frechet
 
 lowering: .venv/ready
 	$(BIN)/python -m benchmarks.lowering --workdir=$(SCRATCH)/lowering

@@ -6,10 +6,10 @@
 
 Every row of the table is a process of its own. "peak" is the most memory it held, "above" the most
 above what it held with the features loaded (Linux only). `reranked` is jaxreid with k-reciprocal
-re-ranking. Beside jaxreid: NumPy with one argsort per query, and, where torchreid can be imported,
-its rank function without Cython. That one needs the whole distance matrix and its order at once, so
-it is left out at the size of MSMT17 (10 GiB) and beyond. Unless asked for, the largest gallery and
-re-ranking at the size of MSMT17, which takes minutes, are left out, too.
+re-ranking. Beside jaxreid: NumPy and PyTorch with one argsort per query, and, where torchreid can
+be imported, its rank function without Cython. That one needs the whole distance matrix and its
+order at once, so it is left out at the size of MSMT17 (10 GiB) and beyond. Unless asked for, the
+largest gallery and re-ranking at the size of MSMT17, which takes minutes, are left out, too.
 """
 
 import argparse
@@ -89,6 +89,28 @@ def rank_numpy(query: Arrays, gallery: Arrays) -> tuple[float, float]:
     return float(np.mean(firsts)), float(np.mean(precisions))
 
 
+def rank_torch(query: Arrays, gallery: Arrays) -> tuple[float, float]:
+    """The same in PyTorch, a block of queries at a time."""
+    import torch
+    from torch.nn.functional import normalize
+
+    q, g = (normalize(torch.from_numpy(each[0])) for each in (query, gallery))
+    pids, cameras = (torch.from_numpy(each) for each in gallery[1:])
+    firsts, precisions = [], []
+    for start in range(0, len(q), 64):
+        order = (-q[start : start + 64] @ g.T).argsort(1)
+        for row, pid, camera in zip(
+            order, *(a[start : start + 64] for a in query[1:]), strict=True
+        ):
+            own = pids[row] == int(pid)
+            hits = own[~(own & (cameras[row] == int(camera)))]
+            if hits.any():
+                ranks = hits.nonzero()[:, 0] + 1
+                firsts.append(float(ranks[0] == 1))
+                precisions.append(float((torch.arange(1, len(ranks) + 1) / ranks).mean()))
+    return float(np.mean(firsts)), float(np.mean(precisions))
+
+
 def rank_torchreid(query: Arrays, gallery: Arrays) -> tuple[float, float]:
     """Calls torchreid's rank function, its Python path."""
     from torchreid.reid.metrics.rank import evaluate_rank  # pyright: ignore[reportMissingImports]
@@ -103,6 +125,7 @@ METHODS: dict[str, Callable[[Arrays, Arrays], tuple[float, float]]] = {
     "jaxreid": rank_jaxreid,
     "reranked": rank_reranked,
     "numpy": rank_numpy,
+    "torch": rank_torch,
     "torchreid": rank_torchreid,
 }
 

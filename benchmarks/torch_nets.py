@@ -1,12 +1,8 @@
-"""The benchmarked training steps in PyTorch, eager: same networks, losses and optimisers."""
-
-from collections.abc import Callable
+"""The benchmarked networks in PyTorch."""
 
 import torch
 from torch import nn
 from torch.nn import functional as F
-
-FORMAT = torch.channels_last
 
 
 class Block(nn.Module):
@@ -75,8 +71,8 @@ class Residual(nn.Module):
         return F.relu(self.body(x) + self.side(x))
 
 
-def resnet(depth: int, width: int, stem: str, last_stride: int, identities: int) -> nn.Module:
-    """``jaxreid.nets.resnet.ResNet`` under the ``fc1024`` head's layers."""
+def resnet(depth: int, width: int, stem: str, last_stride: int) -> nn.Sequential:
+    """``jaxreid.nets.resnet.ResNet`` with its pooled features, whose number is its last layer's."""
     size = 7 if stem == "imagenet" else 3
     layers: list[nn.Module] = [nn.Conv2d(3, width, size, 2, size // 2, bias=False)]
     layers += [nn.BatchNorm2d(width), nn.ReLU(True)]
@@ -87,62 +83,78 @@ def resnet(depth: int, width: int, stem: str, last_stride: int, identities: int)
             block = Residual(c, width * 2**stage, stride if i == 0 else 1, depth >= 50)
             layers.append(block)
             c = block.out
-    head = [nn.Linear(c, 1024), nn.BatchNorm1d(1024), nn.ReLU(True), nn.Dropout(0.5)]
-    pool = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    return nn.Sequential(*layers, *pool, *head, nn.Linear(1024, identities))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
-def reid_step(
-    depth: int, width: int, stem: str, last_stride: int, batch: int, size: tuple[int, int]
-) -> Callable[[], float]:
-    """One IDE step on random images: forward, cross-entropy, backward, Nesterov SGD."""
-    net = resnet(depth, width, stem, last_stride, 751).to(memory_format=FORMAT).train()
-    options = {"lr": 0.01, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
-    optimiser = torch.optim.SGD(net.parameters(), **options)
-    images = torch.rand(batch, 3, *size).mul(2).sub(1).contiguous(memory_format=FORMAT)
-    labels = torch.arange(batch) % 751
+class ReID(nn.Module):
+    """The trunk under the ``fc1024`` head, or the ``bnneck`` head: pooled features and logits."""
 
-    def step() -> float:
-        optimiser.zero_grad()
-        loss = F.cross_entropy(net(images), labels)
-        loss.backward()
-        optimiser.step()
-        return float(loss)
+    def __init__(self, trunk: nn.Module, channels: int, identities: int, bnneck: bool):
+        super().__init__()
+        hidden = [nn.Linear(channels, 1024), nn.BatchNorm1d(1024), nn.ReLU(True), nn.Dropout(0.5)]
+        neck = [nn.BatchNorm1d(channels), nn.Linear(channels, identities, bias=False)]
+        self.trunk = trunk
+        self.head = nn.Sequential(*(neck if bnneck else [*hidden, nn.Linear(1024, identities)]))
 
-    return step
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns features [B,C] and logits [B,K]."""
+        features = self.trunk(x)
+        return features, self.head(features)
 
 
-def cyclegan_step(
-    width: int, blocks: int, halvings: int, layers: int, batch: int, size: tuple[int, int]
-) -> Callable[[], float]:
-    """One CycleGAN step on random images: generators, then discriminators, Adam."""
-    g, f = (generator(width, blocks, halvings).to(memory_format=FORMAT) for _ in "gf")
-    d_a, d_b = (judge(width, layers).to(memory_format=FORMAT) for _ in "ab")
-    makers = torch.optim.Adam([*g.parameters(), *f.parameters()], 2e-4, (0.5, 0.999))
-    judges = torch.optim.Adam([*d_a.parameters(), *d_b.parameters()], 2e-4, (0.5, 0.999))
-    a, b = torch.rand(2, batch, 3, *size).mul(2).sub(1)
-    a, b = (x.contiguous(memory_format=FORMAT) for x in (a, b))
+class StarGenerator(nn.Module):
+    """``jaxreid.nets.stargan.Generator``."""
 
-    def step() -> float:
-        for p in [*d_a.parameters(), *d_b.parameters()]:
-            p.requires_grad_(False)
-        makers.zero_grad()
-        fake_b, same_b = g(torch.cat([a, b])).chunk(2)
-        fake_a, same_a = f(torch.cat([b, a])).chunk(2)
-        cycle = F.l1_loss(f(fake_b), a) + F.l1_loss(g(fake_a), b)
-        identity = F.l1_loss(same_a, a) + F.l1_loss(same_b, b)
-        fooled = ((d_a(fake_a) - 1) ** 2).mean() + ((d_b(fake_b) - 1) ** 2).mean()
-        (fooled + 10 * cycle + 5 * identity).backward()
-        makers.step()
-        for p in [*d_a.parameters(), *d_b.parameters()]:
-            p.requires_grad_(True)
-        judges.zero_grad()
-        loss = torch.zeros(())
-        for d, real, fake in ((d_a, a, fake_a), (d_b, b, fake_b)):
-            true, false = d(torch.cat([real, fake.detach()])).chunk(2)
-            loss = loss + 0.5 * (((true - 1) ** 2).mean() + (false**2).mean())
-        loss.backward()
-        judges.step()
-        return float(loss.detach())
+    def __init__(self, domains: int, width: int, blocks: int, halvings: int):
+        super().__init__()
 
-    return step
+        def norm(c: int) -> list[nn.Module]:
+            return [nn.InstanceNorm2d(c, affine=True), nn.ReLU(True)]
+
+        layers = [nn.Conv2d(3 + domains, width, 7, 1, 3, bias=False), *norm(width)]
+        widths = [width * 2**i for i in range(halvings + 1)]
+        for c, d in zip(widths, widths[1:], strict=False):
+            layers += [nn.Conv2d(c, d, 4, 2, 1, bias=False), *norm(d)]
+        layers += [StarBlock(widths[-1]) for _ in range(blocks)]
+        for d, c in zip(widths[::-1], widths[-2::-1], strict=False):
+            layers += [nn.ConvTranspose2d(d, c, 4, 2, 1, bias=False), *norm(c)]
+        self.body = nn.Sequential(*layers, nn.Conv2d(width, 3, 7, 1, 3, bias=False), nn.Tanh())
+
+    def forward(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Translates images to the domains of one-hot rows."""
+        planes = labels[:, :, None, None].expand(-1, -1, *x.shape[2:])
+        return self.body(torch.cat([x, planes], 1))
+
+
+class StarBlock(nn.Module):
+    """StarGAN's residual block."""
+
+    def __init__(self, c: int):
+        super().__init__()
+        convs = [nn.Conv2d(c, c, 3, 1, 1, bias=False) for _ in range(2)]
+        norms = [nn.InstanceNorm2d(c, affine=True) for _ in range(2)]
+        self.body = nn.Sequential(convs[0], norms[0], nn.ReLU(True), convs[1], norms[1])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Adds the body's output."""
+        return x + self.body(x)
+
+
+class StarJudge(nn.Module):
+    """``jaxreid.nets.stargan.Discriminator``."""
+
+    def __init__(self, domains: int, width: int, layers: int, size: tuple[int, int]):
+        super().__init__()
+        body: list[nn.Module] = []
+        c = 3
+        for layer in range(layers):
+            body += [nn.Conv2d(c, width * 2**layer, 4, 2, 1), nn.LeakyReLU(0.01)]
+            c = width * 2**layer
+        self.body, self.score = nn.Sequential(*body), nn.Conv2d(c, 1, 3, 1, 1, bias=False)
+        whole = (size[0] >> layers, size[1] >> layers)
+        self.classes = nn.Conv2d(c, domains, whole, bias=False)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns scores per patch and logits of the domains."""
+        maps = self.body(x)
+        return self.score(maps), self.classes(maps).flatten(1)

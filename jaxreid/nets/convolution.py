@@ -6,7 +6,8 @@ or two orders of magnitude below the rest; those are rewritten here, and only on
 Parameters keep the standard layout, so checkpoints do not depend on the backend.
 """
 
-from functools import reduce
+import math
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,8 @@ Pairs = tuple[tuple[int, int], tuple[int, int]]
 Padding = int | Pairs
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
+_PATCHES = 2**18
+"""Numbers of a block of patches: 1 MiB, what a core's cache holds."""
 
 
 def rewrites() -> bool:
@@ -41,13 +44,12 @@ def conv(
         return shifted_depthwise(x, kernel, stride, pads)
     if not rewrites() or dilation > 1 or groups > 1:
         return plain_conv(x, kernel, stride, pads, dilation, groups)
-    if kernel.shape[:2] == (1, 1) and not any(map(any, pads)):
-        return x[:, ::stride, ::stride] @ kernel[0, 0]
     if kernel.shape[0] == kernel.shape[1] >= 7 and kernel.shape[3] <= 4 and stride == 1:
         return _shifted_matmul(_pad(x, pads), kernel)
     if _swaps(x, kernel, stride, pads):
         return patch_matmul(x, kernel, stride, pads)
-    return plain_conv(x, kernel, stride, pads)
+    form = _looped_conv if _loops(x, kernel, stride, pads) else _conv
+    return form(x, kernel, stride, pads)
 
 
 def plain_conv(
@@ -68,6 +70,94 @@ def plain_conv(
         dimension_numbers=_LAYOUT,
         feature_group_count=groups,
     )
+
+
+def _conv(x: jax.Array, kernel: jax.Array, stride: int, pads: Pairs) -> jax.Array:
+    if kernel.shape[:2] == (1, 1) and not any(map(any, pads)):
+        return x[:, ::stride, ::stride] @ kernel[0, 0]
+    if not any(map(any, pads)):  # a column too many: without any padding it takes up to three times
+        return plain_conv(x, kernel, stride, ((0, 0), (0, stride)))[:, :, :-1]
+    return plain_conv(x, kernel, stride, pads)
+
+
+def _loops(x: jax.Array, kernel: jax.Array, stride: int, pads: Pairs) -> bool:
+    """Whether the kernel's gradient is worth a loop: one takes longer to compile.
+
+    Several devices share the images, over which the loop goes, so they keep to XLA's form.
+    """
+    products = len(x) * math.prod(_output(x, kernel, stride, pads)) * math.prod(kernel.shape)
+    return products > 2**28 and kernel.dtype == jnp.float32 and jax.device_count() == 1
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _looped_conv(x: jax.Array, kernel: jax.Array, stride: int, pads: Pairs) -> jax.Array:
+    """`_conv` with `kernel_gradient`.
+
+    XLA takes the output's gradient for a kernel as large, which is slow, or transposes all of it.
+    """
+    return _conv(x, kernel, stride, pads)
+
+
+def _conv_forward(x, kernel, stride, pads):
+    return _conv(x, kernel, stride, pads), (x, kernel)
+
+
+def _conv_backward(stride, pads, saved, gradient):
+    x, kernel = saved
+    (to_x,) = jax.vjp(lambda x: _conv(x, kernel, stride, pads), x)[1](gradient)
+    return to_x, kernel_gradient(x, gradient, kernel.shape[:2], stride, pads)
+
+
+_looped_conv.defvjp(_conv_forward, _conv_backward)
+
+
+def kernel_gradient(
+    x: jax.Array, gradient: jax.Array, size: tuple[int, int], stride: int, pads: Pairs
+) -> jax.Array:
+    """Gradient [h,w,I,O] of a convolution's kernel: sum over places of patches times gradients.
+
+    Works through blocks, of rows of an image or of images, whose patches stay in the cache.
+    """
+    (height, width, features), inputs = gradient.shape[1:], x.shape[-1]
+    numbers = size[0] * size[1] * inputs
+    places = max(_PATCHES // numbers, features)
+    bands = -(-height // max(places // width, 1))
+    rows = -(-height // bands)
+    images = min(max(places // (rows * width), 1), len(x)) if bands == 1 else 1
+    groups = -(-len(x) // images)
+
+    # Surplus rows and images meet no gradient.
+    end = stride * rows * bands + size[0] - (x.shape[1] + pads[0][0])
+    surplus = 0, groups * images - len(x)
+    x = jnp.pad(x, (surplus, (pads[0][0], max(end, 0)), pads[1], (0, 0)))
+    gradient = jnp.pad(gradient, (surplus, (0, rows * bands - height), (0, 0), (0, 0)))
+
+    def add(total: jax.Array, block: jax.Array) -> tuple[jax.Array, None]:
+        start = block // bands * images, block % bands * rows
+        band = _slice(x, start[0], stride * start[1], images, stride * (rows - 1) + size[0])
+        patches = _patches(band, size, stride, rows, width).reshape(-1, numbers)
+        part = _slice(gradient, *start, images, rows).reshape(-1, features)
+        return total + part.T @ patches, None
+
+    zeros = jnp.zeros((features, numbers), x.dtype)
+    total, _ = jax.lax.scan(add, zeros, jnp.arange(groups * bands))
+    return total.T.reshape(*size, inputs, features)
+
+
+def _slice(x: jax.Array, image: jax.Array, row: jax.Array, images: int, rows: int) -> jax.Array:
+    return jax.lax.dynamic_slice(x, (image, row, 0, 0), (images, rows, *x.shape[2:]))
+
+
+def _patches(
+    x: jax.Array, size: tuple[int, ...], stride: int, height: int, width: int
+) -> jax.Array:
+    """[B,height,width,h*w*I]: what lies under each position of a kernel of `size`."""
+    patches = [
+        x[:, i : i + stride * (height - 1) + 1 : stride, j : j + stride * (width - 1) + 1 : stride]
+        for i in range(size[0])
+        for j in range(size[1])
+    ]
+    return jnp.concatenate(patches, axis=-1)
 
 
 def same_pads(
@@ -107,13 +197,8 @@ def patch_matmul(
     """`conv` as one matmul of the h*w*I values under each kernel position."""
     pads = pairs(padding)
     height, width = _output(x, kernel, stride, pads)
-    x = _pad(x, pads)
-    patches = [
-        x[:, i : i + stride * (height - 1) + 1 : stride, j : j + stride * (width - 1) + 1 : stride]
-        for i in range(kernel.shape[0])
-        for j in range(kernel.shape[1])
-    ]
-    return jnp.concatenate(patches, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
+    patches = _patches(_pad(x, pads), kernel.shape[:2], stride, height, width)
+    return patches @ kernel.reshape(-1, kernel.shape[-1])
 
 
 def shifted_depthwise(

@@ -62,6 +62,85 @@ def test_conv_equals_the_plain_operation(size, stride, padding, shape, features)
     assert_same(form, plain, shape, kernel.shape)
 
 
+@pytest.mark.parametrize(("size", "stride"), [(2, 1), (3, 1), (4, 2), (3, 3)])
+def test_an_unpadded_convolution_equals_the_plain_operation(size, stride):
+    assert_same(
+        lambda x, k: convolution.conv(x, k, stride),
+        lambda x, k: convolution.plain_conv(x, k, stride),
+        (2, 9, 7, 3),
+        (size, size, 3, 4),
+    )
+
+
+def plain_gradient(x, cotangent, kernel_shape, stride, pads):
+    def plain(kernel):
+        return convolution.plain_conv(x, kernel, stride, pads)
+
+    return jax.jit(lambda c: jax.vjp(plain, jnp.zeros(kernel_shape))[1](c)[0])(cotangent)
+
+
+@pytest.mark.parametrize("patches", [1, 2000, 10**6])  # one row at a time to all images
+@pytest.mark.parametrize(
+    ("size", "stride", "pads", "shape", "features"),
+    [
+        ((3, 3), 1, ((1, 1), (1, 1)), (3, 7, 5, 4), 6),
+        ((3, 3), 2, ((1, 1), (1, 1)), (5, 8, 6, 4), 3),
+        ((4, 4), 2, ((1, 1), (1, 1)), (2, 10, 4, 3), 2),
+        ((4, 4), 1, ((1, 1), (1, 1)), (1, 9, 6, 5), 1),
+        ((7, 7), 2, ((3, 3), (3, 3)), (4, 11, 8, 3), 5),
+        ((2, 3), 1, ((0, 1), (2, 1)), (2, 6, 6, 2), 7),
+        ((3, 3), 3, ((0, 0), (0, 0)), (2, 11, 10, 2), 2),  # rows that no kernel reaches
+    ],
+)
+def test_the_kernels_gradient_in_blocks_equals_that_of_xla(
+    size, stride, pads, shape, features, patches, monkeypatch
+):
+    monkeypatch.setattr(convolution, "_PATCHES", patches)
+    x = jax.random.normal(jax.random.key(0), shape)
+    kernel_shape = (*size, shape[-1], features)
+    output = convolution.plain_conv(x, jnp.zeros(kernel_shape), stride, pads)
+    cotangent = jax.random.normal(jax.random.key(1), output.shape)
+    gradient = jax.jit(convolution.kernel_gradient, static_argnums=(2, 3, 4))
+    ours = gradient(x, cotangent, size, stride, pads)
+    theirs = plain_gradient(x, cotangent, kernel_shape, stride, pads)
+    assert ours.shape == kernel_shape
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
+
+
+LARGE = (2, 64, 40, 64), (3, 3, 64, 96)  # 283 million products
+
+
+def test_a_large_convolution_has_the_plain_gradients_of_both_orders():
+    assert_same(
+        lambda x, k: convolution.conv(x, k, 1, 1),
+        lambda x, k: convolution.plain_conv(x, k, 1, 1),
+        *LARGE,
+    )
+
+    def slope(form):  # as a gradient penalty: the gradient of the input's gradient
+        return jax.grad(lambda k, x: (jax.grad(lambda x: (form(x, k) ** 3).sum())(x) ** 2).mean())
+
+    x, kernel = (jax.random.normal(jax.random.key(i), s) for i, s in enumerate(LARGE))
+    ours, theirs = (
+        jax.jit(slope(lambda x, k, form=form: form(x, k, 1, 1)))(kernel, x)
+        for form in (convolution.conv, convolution.plain_conv)
+    )
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("change", ["none", "several devices", "bfloat16", "small"])
+def test_only_long_gradients_of_one_device_go_in_blocks(change, monkeypatch):
+    shape, kernel_shape = LARGE
+    if change == "several devices":
+        monkeypatch.setattr(jax, "device_count", lambda: 8)
+    if change == "small":
+        shape = (1, *shape[1:])
+    dtype = jnp.bfloat16 if change == "bfloat16" else jnp.float32
+    x, kernel = (jax.ShapeDtypeStruct(s, dtype) for s in (shape, kernel_shape))
+    program = jax.make_jaxpr(jax.grad(lambda k, x: convolution.conv(x, k, 1, 1).sum()))(kernel, x)
+    assert ("scan" in str(program)) == (change == "none")
+
+
 def slow_conv(x, kernel, stride, pads, dilation, groups):
     """Convolution by its definition, one output pixel and group at a time, in float64."""
     x, kernel = np.pad(np.float64(x), ((0, 0), *pads, (0, 0))), np.float64(kernel)
@@ -241,6 +320,20 @@ def test_maps_too_small_for_reflection_are_refused():
 def test_max_pool_pads_with_minus_infinity():
     x = jnp.arange(-16.0, 0.0).reshape(1, 4, 4, 1)
     np.testing.assert_array_equal(max_pool(x)[0, :, :, 0], [[-11, -9], [-3, -1]])
+
+
+def test_max_pool_and_its_gradient_equal_those_of_xla(monkeypatch):
+    x = jax.random.randint(jax.random.key(0), (2, 9, 6, 3), 0, 3).astype(jnp.float32)  # with ties
+    x = x.at[0, 4, 3, 1].set(jnp.nan)
+    outputs = {}
+    for rewritten in (True, False):
+        monkeypatch.setattr(convolution, "rewrites", lambda rewritten=rewritten: rewritten)
+        output, pull = jax.vjp(lambda x: max_pool(x), x)
+        outputs[rewritten] = output, pull(jax.random.normal(jax.random.key(1), output.shape))[0]
+    np.testing.assert_array_equal(outputs[True][0], outputs[False][0])
+    ours, theirs = (outputs[rewritten][1][1] for rewritten in (True, False))  # without the NaN
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    assert np.isnan(outputs[True][0]).sum() == 2
 
 
 def test_instance_norm_keeps_its_digits_at_a_large_mean():
