@@ -95,7 +95,8 @@ def _run(case: str, library: str) -> dict[str, float] | None:
     command = [sys.executable, "-m", "benchmarks.nets", "--case", case, "--library", library]
     run = subprocess.run(command, capture_output=True, text=True)
     if run.returncode:
-        reason = run.stderr.strip().splitlines()[-1]
+        lines = run.stderr.strip().splitlines()
+        reason = next((line for line in reversed(lines) if "Error" in line), lines[-1])
         print(f"{case}, {library}: not run: {reason}", file=sys.stderr)
         return None
     return json.loads(run.stdout.splitlines()[-1])

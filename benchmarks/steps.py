@@ -1,6 +1,7 @@
 """The benchmarked steps of jaxreid, as its stages train, on random images."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 from configs import camstyle, common
 from jaxreid.data import augment
 from jaxreid.stages import cycle, recipes, reid, star
-from jaxreid.training import create
+from jaxreid.training import Step, create
 
 CLASSES, CAMERAS = 751, 6
 
@@ -91,8 +92,8 @@ def _images(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (*shape, 3)).astype(np.uint8)
 
 
-def _stepper(state: Any, step: Callable, batch: dict[str, np.ndarray]) -> Callable[[], float]:
-    compiled = jax.jit(step, donate_argnums=0)
+def _stepper(state: Any, step: Step, batch: dict[str, np.ndarray]) -> Callable[[], float]:
+    compiled = step.map(partial(jax.jit, donate_argnums=0))
 
     def run() -> float:
         nonlocal state
