@@ -11,7 +11,6 @@ from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 Pairs = tuple[tuple[int, int], tuple[int, int]]
 Padding = int | Pairs
@@ -86,7 +85,7 @@ def _loops(x: jax.Array, kernel: jax.Array, stride: int, pads: Pairs) -> bool:
     Several devices share the images, over which the loop goes, so they keep to XLA's form.
     """
     products = len(x) * math.prod(_output(x, kernel, stride, pads)) * math.prod(kernel.shape)
-    return products > 2**28 and kernel.dtype == jnp.float32 and jax.device_count() == 1
+    return products >= 2**27 and kernel.dtype == jnp.float32 and jax.device_count() == 1
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -104,11 +103,33 @@ def _conv_forward(x, kernel, stride, pads):
 
 def _conv_backward(stride, pads, saved, gradient):
     x, kernel = saved
-    (to_x,) = jax.vjp(lambda x: _conv(x, kernel, stride, pads), x)[1](gradient)
+    to_x = _input_gradient(gradient, kernel, x.shape, stride, pads)
     return to_x, kernel_gradient(x, gradient, kernel.shape[:2], stride, pads)
 
 
 _looped_conv.defvjp(_conv_forward, _conv_backward)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _input_gradient(
+    gradient: jax.Array, kernel: jax.Array, shape: tuple[int, ...], stride: int, pads: Pairs
+) -> jax.Array:
+    """Gradient of `_conv`'s input, with its own: a gradient penalty takes it."""
+    x = jax.ShapeDtypeStruct(shape, gradient.dtype)
+    return jax.linear_transpose(lambda x: _conv(x, kernel, stride, pads), x)(gradient)[0]
+
+
+def _input_gradient_forward(gradient, kernel, shape, stride, pads):
+    return _input_gradient(gradient, kernel, shape, stride, pads), (gradient, kernel)
+
+
+def _input_gradient_backward(shape, stride, pads, saved, cotangent):
+    gradient, kernel = saved
+    to_kernel = kernel_gradient(cotangent, gradient, kernel.shape[:2], stride, pads)
+    return _conv(cotangent, kernel, stride, pads), to_kernel
+
+
+_input_gradient.defvjp(_input_gradient_forward, _input_gradient_backward)
 
 
 def kernel_gradient(
@@ -245,21 +266,24 @@ def plain_conv_transpose(
 def subpixel_conv_transpose(
     x: jax.Array, kernel: jax.Array, stride: int = 2, padding: int = 1, output_padding: int = 1
 ) -> jax.Array:
-    """`conv_transpose` as one convolution to stride^2 phases, then depth to space.
+    """`conv_transpose` as stride^2 convolutions, one per phase of the output, interleaved.
 
     Output row s*i + a sums x[i + d] * kernel[s*d + low - a] over the offsets d that hit the kernel.
     Only for output size = stride * input size.
     """
-    size, _, _, features = kernel.shape
-    low, batch, height, width = size - 1 - padding, *x.shape[:3]
-    first, last = -(low // stride), (size - 1 - low + stride - 1) // stride
-    taps = stride * np.arange(first, last + 1)[:, None] + low - np.arange(stride)
-    pick = (taps[..., None] == np.arange(size)).astype(kernel.dtype)  # [offset, phase, tap]
-    phases = jnp.einsum("uat,vbr,trio->uviabo", pick, pick, kernel)
-    phases = phases.reshape(*phases.shape[:3], -1)
-    y = conv(x, phases, 1, ((-first, last), (-first, last)))
-    y = y.reshape(batch, height, width, stride, stride, features)
-    return y.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height * stride, width * stride, features)
+    size, low = kernel.shape[0], kernel.shape[0] - 1 - padding
+
+    def phase(a: int) -> tuple[slice, tuple[int, int]]:
+        first, last = -((low - a) // stride), (size - 1 - low + a) // stride
+        return slice(stride * first + low - a, None, stride), (-first, last)
+
+    phases = [phase(a) for a in range(stride)]
+    y = [
+        jnp.stack([conv(x, kernel[rows, columns], 1, (p, q)) for columns, q in phases], 3)
+        for rows, p in phases
+    ]  # [B,H,W,s,O] each
+    batch, height, width = x.shape[:3]
+    return jnp.stack(y, 2).reshape(batch, height * stride, width * stride, -1)
 
 
 @jax.custom_vjp

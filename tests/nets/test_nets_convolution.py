@@ -107,7 +107,7 @@ def test_the_kernels_gradient_in_blocks_equals_that_of_xla(
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
 
 
-LARGE = (2, 64, 40, 64), (3, 3, 64, 96)  # 283 million products
+LARGE = (1, 64, 40, 64), (3, 3, 64, 96)  # 142 million products
 
 
 def test_a_large_convolution_has_the_plain_gradients_of_both_orders():
@@ -134,7 +134,7 @@ def test_only_long_gradients_of_one_device_go_in_blocks(change, monkeypatch):
     if change == "several devices":
         monkeypatch.setattr(jax, "device_count", lambda: 8)
     if change == "small":
-        shape = (1, *shape[1:])
+        shape = (1, 60, *shape[2:])
     dtype = jnp.bfloat16 if change == "bfloat16" else jnp.float32
     x, kernel = (jax.ShapeDtypeStruct(s, dtype) for s in (shape, kernel_shape))
     program = jax.make_jaxpr(jax.grad(lambda k, x: convolution.conv(x, k, 1, 1).sum()))(kernel, x)
