@@ -26,8 +26,8 @@ def cyclegan_step(
     )
     init, step = cycle.program(settings, size, 1000)
     state = init(jax.random.split(jax.random.key(0), 1))
-    images = _images(1, batch, *size)
-    return _stepper(state, step, {"a": images, "b": images[:, ::-1]})
+    a, b = _images(2, 1, batch, *size)
+    return _stepper(state, step, {"a": a, "b": b})
 
 
 def stargan_step(size: tuple[int, int], batch: int, **networks: int) -> Callable[[], float]:
@@ -42,16 +42,10 @@ def stargan_step(size: tuple[int, int], batch: int, **networks: int) -> Callable
 
 
 def reid_step(
-    depth: int,
-    width: int,
-    stem: str,
-    last_stride: int,
-    batch: int,
-    size: tuple[int, int],
-    each: int = 0,
+    size: tuple[int, int], batch: int, each: int = 0, **trunk: int | str
 ) -> Callable[[], float]:
     """The IDE step; or with ``each`` images of every identity that of the strong recipe."""
-    settings = _settings(depth, width, stem, last_stride, batch, each)
+    settings = _settings(batch, each, trunk)
     loss = recipes.LOSSES["strong" if each else "ide"]
     net, tx, step = reid.program(settings, CLASSES, 100, loss)
     variables = reid.initial(net, jax.random.key(0), size)
@@ -60,11 +54,9 @@ def reid_step(
     return _stepper(state, step, {"image": _images(batch, *size), "label": labels})
 
 
-def embedding_step(
-    depth: int, width: int, stem: str, last_stride: int, batch: int, size: tuple[int, int]
-) -> Callable[[], float]:
+def embedding_step(size: tuple[int, int], batch: int, **trunk: int | str) -> Callable[[], float]:
     """Test embeddings of a batch, by the trained network's running statistics."""
-    settings = _settings(depth, width, stem, last_stride, batch, 0)
+    settings = _settings(batch, 0, trunk)
     net = reid.build(settings, CLASSES)
     variables = reid.initial(net, jax.random.key(0), size)
     images = _images(batch, *size)
@@ -77,12 +69,10 @@ def embedding_step(
     return lambda: float(np.asarray(embed(images))[0, 0])
 
 
-def _settings(
-    depth: int, width: int, stem: str, last_stride: int, batch: int, each: int
-) -> reid.Settings:
+def _settings(batch: int, each: int, trunk: dict[str, int | str]) -> reid.Settings:
     return reid.Settings(
         **common.reid("paper").to_dict()
-        | {"depth": depth, "width": width, "stem": stem, "last_stride": last_stride}
+        | trunk
         | {"batch": batch, "crop": "pad", "images_per_identity": each}
         | ({"head": "bnneck"} if each else {})
     )

@@ -72,7 +72,7 @@ class Residual(nn.Module):
 
 
 def resnet(depth: int, width: int, stem: str, last_stride: int) -> nn.Sequential:
-    """``jaxreid.nets.resnet.ResNet`` with its pooled features, whose number is its last layer's."""
+    """``jaxreid.nets.resnet.ResNet`` under average pooling."""
     size = 7 if stem == "imagenet" else 3
     layers: list[nn.Module] = [nn.Conv2d(3, width, size, 2, size // 2, bias=False)]
     layers += [nn.BatchNorm2d(width), nn.ReLU(True)]

@@ -1,6 +1,7 @@
 """The benchmarked steps in PyTorch: same networks, losses and optimisers."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -28,22 +29,16 @@ def _images(batch: int, size: tuple[int, int]) -> torch.Tensor:
     return images.contiguous(memory_format=torch.channels_last)
 
 
-def _reid(depth: int, width: int, stem: str, last_stride: int, bnneck: bool = False) -> nn.Module:
-    channels = width * 8 * (4 if depth >= 50 else 1)
-    return _made(ReID(resnet(depth, width, stem, last_stride), channels, CLASSES, bnneck))
+def _reid(bnneck: bool = False, **trunk: Any) -> nn.Module:
+    channels = trunk["width"] * 8 * (4 if trunk["depth"] >= 50 else 1)
+    return _made(ReID(resnet(**trunk), channels, CLASSES, bnneck))
 
 
 def reid_step(
-    depth: int,
-    width: int,
-    stem: str,
-    last_stride: int,
-    batch: int,
-    size: tuple[int, int],
-    each: int = 0,
+    size: tuple[int, int], batch: int, each: int = 0, **trunk: Any
 ) -> Callable[[], float]:
     """Forward, cross-entropy (with ``each``: smoothed, and triplets), backward, Nesterov SGD."""
-    net = _reid(depth, width, stem, last_stride, each > 0).train()
+    net = _reid(each > 0, **trunk).train()
     options = {"lr": 0.01, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
     optimiser = torch.optim.SGD(net.parameters(), **options)
     images, labels = _images(batch, size), torch.arange(batch) // max(each, 1)
@@ -70,11 +65,9 @@ def _batch_hard(features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return F.relu(0.3 + far - near).mean()
 
 
-def embedding_step(
-    depth: int, width: int, stem: str, last_stride: int, batch: int, size: tuple[int, int]
-) -> Callable[[], float]:
+def embedding_step(size: tuple[int, int], batch: int, **trunk: Any) -> Callable[[], float]:
     """Features of a batch at unit length."""
-    net = _reid(depth, width, stem, last_stride).eval()
+    net = _reid(**trunk).eval()
     images = _images(batch, size)
 
     def step() -> float:

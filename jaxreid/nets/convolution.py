@@ -7,10 +7,12 @@ Parameters keep the standard layout, so checkpoints do not depend on the backend
 """
 
 import math
+from collections.abc import Iterator
 from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Pairs = tuple[tuple[int, int], tuple[int, int]]
 Padding = int | Pairs
@@ -173,12 +175,16 @@ def _patches(
     x: jax.Array, size: tuple[int, ...], stride: int, height: int, width: int
 ) -> jax.Array:
     """[B,height,width,h*w*I]: what lies under each position of a kernel of `size`."""
-    patches = [
-        x[:, i : i + stride * (height - 1) + 1 : stride, j : j + stride * (width - 1) + 1 : stride]
-        for i in range(size[0])
-        for j in range(size[1])
-    ]
-    return jnp.concatenate(patches, axis=-1)
+    return jnp.concatenate(list(taps(x, size, stride, height, width)), axis=-1)
+
+
+def taps(
+    x: jax.Array, size: tuple[int, ...], stride: int, height: int, width: int
+) -> Iterator[jax.Array]:
+    """What each of a kernel's h*w places sees of padded [B,H,W,C]: [B,height,width,C] each."""
+    for i, j in np.ndindex(*size):
+        rows = slice(i, i + stride * (height - 1) + 1, stride)
+        yield x[:, rows, j : j + stride * (width - 1) + 1 : stride]
 
 
 def same_pads(
@@ -231,14 +237,9 @@ def shifted_depthwise(
     """
     pads = pairs(padding)
     height, width = _output(x, kernel, stride, pads)
-    x = _pad(x, pads)
-    shifted = (
-        x[:, i : i + stride * (height - 1) + 1 : stride, j : j + stride * (width - 1) + 1 : stride]
-        * kernel[i, j, 0]
-        for i in range(kernel.shape[0])
-        for j in range(kernel.shape[1])
-    )
-    return reduce(jnp.add, shifted)
+    weights = kernel.reshape(-1, kernel.shape[-1])
+    seen = taps(_pad(x, pads), kernel.shape[:2], stride, height, width)
+    return reduce(jnp.add, (x * weight for x, weight in zip(seen, weights, strict=True)))
 
 
 def conv_transpose(
