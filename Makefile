@@ -9,7 +9,7 @@ SWEEP ?=
 SYSTEMS ?=
 MOMENTS ?= 30
 
-.PHONY: help demo test test-slow lint docs proofs bench lowering faults evidence evidence-table clean
+.PHONY: help demo test test-slow lint docs proofs bench growth lowering faults evidence evidence-table clean
 
 help:
 	@echo "make demo       CamStyle end to end on the embedded world (about 10 minutes on 2 cores)"
@@ -18,7 +18,8 @@ help:
 	@echo "make lint       ruff and pyright"
 	@echo "make docs       the reference pages, in build/site"
 	@echo "make proofs     runs the tests of losses, networks, evaluation and features and writes docs/proofs.md"
-	@echo "make bench      timings: ranking, renderer, networks"
+	@echo "make bench      timings: ranking, renderer, networks, Frechet distance, single convolutions"
+	@echo "make growth     how time and memory grow with the data; writes docs/growth.md"
 	@echo "make lowering   every training step of the papers, lowered for a TPU; writes docs/lowering.md"
 	@echo "make faults     kills, damages and starves runs of SYSTEMS at MOMENTS=30 per stage and kind (days for all)"
 	@echo "make evidence   SYSTEM=camstyle over SEEDS=5 seeds, stored in evidence/"
@@ -51,6 +52,10 @@ bench: .venv/ready
 	$(BIN)/python -m benchmarks.evaluation
 	$(BIN)/python -m benchmarks.nets
 	$(BIN)/python -m benchmarks.frechet
+	$(BIN)/python -m benchmarks.convolutions
+
+growth: .venv/ready
+	$(BIN)/python -m benchmarks.growth --store=$(SCRATCH)/growth
 
 lowering: .venv/ready
 	$(BIN)/python -m benchmarks.lowering --workdir=$(SCRATCH)/lowering
