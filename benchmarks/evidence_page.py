@@ -107,7 +107,10 @@ def _quality(found: Sequence[dict[str, dict[str, float]]], cell: Callable[..., s
 def settings_of(run: Run) -> dict[str, Any]:
     """What a run was made with; those made before a key was there were of its default."""
     later = {"parallel": "jit", "shards": 0, "dtype": "float32", "rerank": False}
-    return later | dict(run["settings"])
+    settings = later | dict(run["settings"])
+    if "crossing" in settings:  # these had a number of generated images that nothing read
+        settings["reid"] = {k: v for k, v in settings["reid"].items() if k != "generated_batch"}
+    return settings
 
 
 def _require_equal_settings(folder: Path, runs: Sequence[Run]) -> None:

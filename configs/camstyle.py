@@ -55,5 +55,7 @@ def get_config(scale: str = "demo") -> ConfigDict:
             "stargan": common.stargan(scale),
         }
     )
+    generated = {"tiny": 3, "demo": 23, "paper": 46}[scale]
+    config.update({"reid": {"generated_batch": generated}})
     config.camstyle = {"epsilon": 0.1, "jitter": 0.2, "judge": scale == "tiny"}
     return config

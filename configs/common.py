@@ -155,7 +155,6 @@ def reid(scale: str) -> ConfigDict:
             "pretrained": "",
             "batch": 64,
             "images_per_identity": 0,
-            "generated_batch": 23,
             "epochs": 28,
             "optimiser": "sgd",
             "rate": 0.05,
@@ -170,11 +169,11 @@ def reid(scale: str) -> ConfigDict:
         }
     )
     if scale == "tiny":
-        block.update({"width": 8, "batch": 8, "generated_batch": 3, "epochs": 2, "decay_every": 1})
+        block.update({"width": 8, "batch": 8, "epochs": 2, "decay_every": 1})
     if scale == "paper":
         block.update(
             {"depth": 50, "width": 64, "stem": "imagenet", "last_stride": 2, "batch": 128}
-            | {"generated_batch": 46, "epochs": 50, "rate": 0.01, "decay_every": 40}
+            | {"epochs": 50, "rate": 0.01, "decay_every": 40}
             | {"crop": "resized", "pad": 0}
         )
     return block

@@ -76,8 +76,7 @@ def get_config(scale: str = "demo") -> ConfigDict:
             "rate": 2e-4,
         }
     )
-    if scale == "demo":
-        reid.generated_batch = 64
+    reid.generated_batch = {"tiny": 3, "demo": 64, "paper": 42}[scale]
     if scale == "tiny":
         lsro.update({"images": 24, "pseudo_after": 1})
         small = {"image_height": 32, "image_width": 16, "width": 4, "depth": 3, "batch": 8}
@@ -87,7 +86,7 @@ def get_config(scale: str = "demo") -> ConfigDict:
         dcgan.update({"image_height": 128, "image_width": 128, "width": 64, "epochs": 30})
         data.update({"height": 224, "width": 224})
         reid.update(
-            {"head": "direct_lsro", "batch": 22, "generated_batch": 42, "epochs": 50}
+            {"head": "direct_lsro", "batch": 22, "epochs": 50}
             | {"rate": 0.002, "head_rate": 0.02, "decay_every": 40, "weight_decay": 1e-4}
             | {"crop": "larger", "pad": 16}
         )

@@ -40,8 +40,7 @@ class Crossing(NamedTuple):
 
 def begin(config: Mapping[str, Any], workdir: Path) -> Crossing:
     """Prepares both sets and refuses what cannot be trained; see ``configs.common.crossing``."""
-    # No arm here adds generated images to real ones, so that devices need not share their number.
-    settings = replace(reid.Settings(**config["reid"]), generated_batch=0)
+    settings = reid.Settings(**config["reid"])
     options = config["crossing"]
     sets = domains.Settings(**config["data"])
     _require(options)

@@ -40,8 +40,6 @@ class Settings:
         batch: real images per step.
         images_per_identity: of every identity in a batch, for triplets; 0 draws images whoever
             they show.
-        generated_batch: generated images per step, where there are any; a multiple of ``batch``
-            where each accompanies the real image it was made from.
         epochs: as many steps as pass over the real images once.
         optimiser: ``sgd`` (Nesterov momentum 0.9) or ``adam`` (betas 0.9 and 0.999).
         rate: learning rate of the backbone.
@@ -56,6 +54,8 @@ class Settings:
         pad: see ``crop``.
         erasing: probability of random erasing, 0 for none.
         jitter: strength of colour jitter, 0 for none.
+        generated_batch: generated images per step, in systems that add them to real ones; a
+            multiple of ``batch`` where each accompanies the real image it was made from.
     """
 
     backbone: str
@@ -68,7 +68,6 @@ class Settings:
     pretrained: str
     batch: int
     images_per_identity: int
-    generated_batch: int
     epochs: int
     optimiser: str
     rate: float
@@ -80,6 +79,7 @@ class Settings:
     pad: int
     erasing: float
     jitter: float
+    generated_batch: int = 0
 
     def __post_init__(self):
         """Refuses values that nothing stands behind."""

@@ -42,7 +42,7 @@ def learn(run: Crossing, options: Mapping[str, Any]) -> Trained:
 
 def schedule(settings: reid.Settings, options: Mapping[str, Any], k: int) -> reid.Settings:
     """Step 0 is long, its rates fall once; all later ones are short, at the rates it fell to."""
-    own = {"batch": options["batch"], "images_per_identity": 0, "generated_batch": 0, "warmup": 0}
+    own = {"batch": options["batch"], "images_per_identity": 0, "warmup": 0}
     rates = {"rate": options["rate"], "head_rate": options["head_rate"]}
     if not k:
         first = {"epochs": options["epochs"], "decay_every": options["decay_every"]}

@@ -5,7 +5,6 @@ the training identities; its pooled features retrieve the others.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from jaxreid.training import Every
 def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     """Data, one re-ID network, scores, report."""
     settings, every = reid.Settings(**config["reid"]), Every(**config["every"])
-    settings = replace(settings, generated_batch=0)  # none here, so devices need not share them
     data = sets.prepare(workdir, sets.Settings(**config["data"]))
     reid.require(settings, data)
     baseline = run_arm(workdir, data, "baseline", settings, seed=config["seed"], every=every)

@@ -90,7 +90,7 @@ def test_companions_come_from_the_real_images_of_the_step(tmp_path, data, fakes)
     apart = observed(tmp_path / "b", data, settings, generated=fakes.split)
     assert np.mean([line["same"] for line in apart]) < 0.6
     with pytest.raises(ValueError, match=r"generated_batch is 3, reid.batch 8"):
-        observed(tmp_path / "c", data, SETTINGS, **beside)
+        observed(tmp_path / "c", data, replace(SETTINGS, generated_batch=3), **beside)
 
 
 def test_more_logits_and_larger_images_when_asked_for(tmp_path, data):
