@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from etils import epath
 
@@ -40,11 +41,11 @@ class Mirror:
         if newest["generation"] > mine["generation"]:
             print(f"{there}: copied to {here}", flush=True)
             shutil.rmtree(here, ignore_errors=True)
-            _together(partial(_copy, there, epath.Path(here)), newest["files"])
+            _together(partial(_take, there, here), newest["files"])
             here.mkdir(parents=True, exist_ok=True)
             mine = {"generation": newest["generation"], "files": _files(here)}
             write_json(here / LIST, mine)
-        self._generation, self._known = mine["generation"], mine["files"]
+        self._listed, self._attempted = mine, mine
 
     def push(self) -> None:
         """Copies what is new or changed, then the list, then removes what is gone.
@@ -53,17 +54,21 @@ class Mirror:
             WorkdirError: another run has pushed since this one began or pushed.
         """
         now = _files(self._here)
-        changed = [name for name, known in now.items() if self._known.get(name) != known]
-        gone = self._known.keys() - now.keys()
+        known = self._listed["files"]
+        changed = [name for name, said in now.items() if known.get(name) != said]
+        gone = known.keys() - now.keys()
         if not changed and not gone:
             return
-        if _read(self._there / LIST)["generation"] != self._generation:
+        # What was written may be there although the storage said that it failed.
+        ours = self._listed["generation"], self._attempted["generation"]
+        if _read(self._there / LIST)["generation"] not in ours:
             raise WorkdirError(f"another run works in {self._there}: use another --workdir")
-        _together(partial(_copy, epath.Path(self._here), self._there), changed)
-        self._generation, self._known = self._generation + 1, now
-        listed = {"generation": self._generation, "files": now}
-        (self._there / LIST).write_text(json.dumps(listed))
-        write_json(self._here / LIST, listed)
+        here = epath.Path(self._here)
+        _together(lambda name: _copy(here / name, self._there / name), changed)
+        self._attempted = {"generation": max(ours) + 1, "files": now}
+        (self._there / LIST).write_text(json.dumps(self._attempted))
+        write_json(self._here / LIST, self._attempted)
+        self._listed = self._attempted
         _together(lambda name: (self._there / name).unlink(missing_ok=True), gone)
 
 
@@ -76,7 +81,7 @@ def kept(here: Path, there: str) -> Iterator[None]:
         there: such as ``gs://bucket/runs/market``.
 
     Raises:
-        WorkdirError: ``there`` cannot be read.
+        WorkdirError: ``there`` cannot be read, or in the end not written.
     """
     try:
         mirror = Mirror(here, epath.Path(there))
@@ -87,14 +92,30 @@ def kept(here: Path, there: str) -> Iterator[None]:
         yield
     finally:
         _CURRENT.reset(token)
-        mirror.push()
+        try:
+            mirror.push()
+        except WorkdirError:
+            raise
+        except Exception as error:
+            raise WorkdirError(
+                f"{there} cannot be written ({error}); all is in {here}: the same command goes on"
+            ) from error
 
 
 def push() -> None:
-    """Copies what is new, where a work directory is kept on object storage (see ``kept``)."""
+    """Copies what is new, where a work directory is kept on object storage (see ``kept``).
+
+    A storage that fails is tried again with the next checkpoint or stage: training goes on.
+    """
     mirror = _CURRENT.get()
-    if mirror:
+    if not mirror:
+        return
+    try:
         mirror.push()
+    except WorkdirError:
+        raise
+    except Exception as error:  # whatever the packages of a storage raise
+        print(f"not uploaded now, but with what comes next: {error}", flush=True)
 
 
 def remote(path: str) -> bool:
@@ -125,7 +146,7 @@ def fetched(root: str) -> Path:
     have = _files(here)
     new = [name for name, size in sizes.items() if have.get(name, [-1])[0] != size]
     print(f"{root}: {len(new)} files are copied to {here}", flush=True)
-    _together(partial(_copy, there, epath.Path(here)), new)
+    _together(partial(_take, there, here), new)
     write_json(here / LIST, sizes)
     return here
 
@@ -170,9 +191,16 @@ def _files(directory: Path) -> Sizes:
     return found
 
 
-def _copy(source: epath.Path, target: epath.Path, name: str) -> None:
-    (target / name).parent.mkdir(parents=True, exist_ok=True)
-    with (source / name).open("rb") as read, (target / name).open("wb") as written:
+def _take(there: epath.Path, here: Path, name: str) -> None:
+    """A file appears whole: other processes of this machine may read it or copy it, too."""
+    passing = here / f"{name}.{uuid4().hex}.tmp"
+    _copy(there / name, epath.Path(passing))
+    passing.replace(here / name)
+
+
+def _copy(source: epath.Path, target: epath.Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source.open("rb") as read, target.open("wb") as written:
         shutil.copyfileobj(read, written, 1 << 20)
 
 

@@ -129,6 +129,53 @@ def test_two_runs_do_not_mix(tmp_path):
     assert files(Path(there)) == {"x"}
 
 
+@pytest.mark.parametrize("written", [False, True])
+def test_a_storage_that_fails_once_is_tried_again(tmp_path, monkeypatch, capsys, written):
+    """Before the list is up there, or after, when the answer alone was lost."""
+    here, there, write = tmp_path / "here", tmp_path / "bucket", mirror.write_json
+
+    def fails(path, value):
+        monkeypatch.setattr(mirror, "write_json", write)
+        raise OSError("503")
+
+    def unread(file):
+        monkeypatch.setattr(mirror, "_read", read)
+        raise OSError("503")
+
+    read = mirror._read
+    with mirror.kept(here, str(there)):
+        here.mkdir(exist_ok=True)
+        (here / "first").touch()
+        mirror.push()
+        (here / "second").touch()
+        monkeypatch.setattr(mirror, *(("write_json", fails) if written else ("_read", unread)))
+        mirror.push()
+        assert "not uploaded now" in capsys.readouterr().out
+        mirror.push()
+        assert files(there) == {"first", "second"}
+        (here / "third").touch()
+    assert files(there) == files(here) == {"first", "second", "third"}
+    with mirror.kept(tmp_path / "other", str(there)):
+        assert files(tmp_path / "other") == files(here)
+
+
+def test_a_storage_that_fails_in_the_end_is_an_error_and_nothing_is_lost(tmp_path, monkeypatch):
+    here, there = tmp_path / "here", tmp_path / "bucket"
+
+    def fails(*given):
+        raise OSError("403")
+
+    with pytest.raises(WorkdirError, match=r"bucket cannot be written \(403\); all is in .*here"):
+        with mirror.kept(here, str(there)):
+            here.mkdir(exist_ok=True)
+            (here / "x").touch()
+            monkeypatch.setattr(mirror, "_copy", fails)
+    monkeypatch.undo()
+    with mirror.kept(here, str(there)):
+        pass
+    assert files(there) == {"x"}
+
+
 def test_a_data_set_is_copied_once(tmp_path, monkeypatch, capsys):
     there = tmp_path / "bucket/market"
     (there / "query").mkdir(parents=True)
@@ -151,6 +198,27 @@ def test_a_data_set_is_copied_once(tmp_path, monkeypatch, capsys):
     shutil.rmtree(here)
     with pytest.raises(ValueError, match="bucket/market has no files"):
         mirror.fetched(str(there))
+
+
+def test_what_is_read_while_it_is_copied_again_stays_whole(tmp_path, monkeypatch):
+    """A slower process opens its own copy after another has finished and begun to read."""
+    there, copy = tmp_path / "bucket", shutil.copyfileobj
+    there.mkdir()
+    (there / "1.jpg").write_bytes(b"picture")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(mirror, "remote", lambda path: True)
+    here = mirror.fetched(str(there))
+    (here / mirror.LIST).unlink()
+    (there / "1.jpg").write_bytes(b"pictures")  # so that it is copied again
+    read = []
+
+    def watched(*given):
+        read.append((here / "1.jpg").read_bytes())
+        copy(*given)
+
+    monkeypatch.setattr(shutil, "copyfileobj", watched)
+    mirror.fetched(str(there))
+    assert read == [b"picture"] and (here / "1.jpg").read_bytes() == b"pictures"
 
 
 def test_storage_that_cannot_be_read_is_named(tmp_path, monkeypatch):
