@@ -115,8 +115,9 @@ def ends(arm: str, arms: Collection[str]) -> tuple[str, str]:
     where these have one.
     """
     name, bracket, row = arm.partition(" (")
-    views = [other.removeprefix(BASELINE) for other in arms if other.startswith(f"{BASELINE}_")]
-    view = next((view for view in views if name.endswith(view) and " (" not in view), "")
+    names = [other.partition(" (")[0] for other in arms if other.startswith(f"{BASELINE}_")]
+    views = [other.removeprefix(BASELINE) for other in names]
+    view = next((view for view in views if name.endswith(view)), "")
     low, high = (
         end + bracket + row if bracket and end + bracket + row in arms else end
         for end in (BASELINE + view, ORACLE + view)

@@ -143,4 +143,9 @@ def test_a_view_is_measured_by_its_own_ends():
     assert closed.keys() == {"camstyle", "camstyle_lmp", "cut_and_paste"}
     assert results.ends("camstyle_lmp (row)", arms) == ("baseline_lmp", "oracle_lmp")
     assert results.ends("unitystyle_real", arms) == ("baseline", "oracle")
+    rows = [f"{arm} ({row})" for arm in arms for row in ("ide", "strong")]
+    assert results.ends("camstyle (ide)", rows) == ("baseline (ide)", "oracle (ide)")
+    low, high = "baseline_lmp (ide)", "oracle_lmp (ide)"
+    assert results.ends("camstyle_lmp (ide)", rows) == (low, high)
+    assert results.ends(low, rows) == results.ends(high, rows) == (low, high)
     assert results.best(arms)["rank-1"] == pytest.approx(1.25 * 0.55)  # of those that compete
