@@ -43,6 +43,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         {"Poses": "pose.md"},
         {"Devices": "devices.md"},
         {"Steps on a TPU": "lowering.md"},
+        {"How cost grows": "growth.md"},
         {"Proofs": "proofs.md"},
         {"Reference": reference},
     ]

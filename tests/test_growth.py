@@ -33,7 +33,7 @@ def test_a_cost_of_nothing_has_no_exponent() -> None:
 
 def test_the_page_has_a_row_per_axis_and_two_whole_pictures(tmp_path: Path) -> None:
     for name, power in (("ranking", 1.0), ("cameras", 2.0)):
-        found = {"said": f"number of {name}", "jax": "0", "points": points(power)}
+        found = {"said": f"number of {name}", "jax": "0", "cores": 1, "points": points(power)}
         (tmp_path / f"{name}.json").write_text(json.dumps(found))
     write(tmp_path, tmp_path)
     rows = (tmp_path / "growth.md").read_text().splitlines()
