@@ -115,9 +115,10 @@ def _take_over(directory: Path, settings: Mapping[str, Any]) -> None:
     roots = [above for above in (home, *home.parents) if (above / _SHARED).exists()]
     if directory.exists() or not roots:
         return
-    for done in sorted(roots[-1].rglob("done.json")):  # the outermost root; links are not followed
-        stage = done.parent
-        if stage.name == directory.name and seals.read_json(done) == settings:
+    # Of the outermost root. Links are not followed, folders that vanish meanwhile are passed over.
+    found = sorted(Path(folder) for folder, _, names in os.walk(roots[-1]) if "done.json" in names)
+    for stage in found:
+        if stage.name == directory.name and seals.read_json(stage / "done.json") == settings:
             directory.parent.mkdir(parents=True, exist_ok=True)
             # Where the file system knows no links, or another process was faster: as if unshared.
             with suppress(OSError):

@@ -1,6 +1,7 @@
 """Stages on disk: once, continued, refused."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -81,6 +82,24 @@ def test_a_finished_stage_is_taken_from_another_run(tmp_path, capsys):
     assert len(calls) == 1 and capsys.readouterr().out.count("taken from") == 1
     with pytest.raises(WorkdirError, match="s: "):
         stage("deeper/b/generated/c1_to_c2", {"s": [1, 3]})
+
+
+def test_folders_that_vanish_while_stages_are_looked_for_are_passed_over(tmp_path, monkeypatch):
+    """Other runs of the shared root rename and remove folders all the time."""
+    share(tmp_path)
+    stage, calls = runs_of(tmp_path)
+    stage("a/gan", {"s": 1})
+    (tmp_path / "b/half-written").mkdir(parents=True)
+    scan = os.scandir
+
+    def vanishing(path):
+        if str(path).endswith("half-written"):
+            raise FileNotFoundError(path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", vanishing)
+    stage("c/gan", {"s": 1})
+    assert calls == ["a/gan"] and (tmp_path / "c/gan").is_symlink()
 
 
 def test_only_finished_stages_of_equal_name_and_settings_are_taken(tmp_path):
