@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from benchmarks.evaluation import Arrays, features, memory
+from benchmarks.evaluation import features, memory
 from benchmarks.growth_page import write
 from configs import camstyle, common
 from jaxreid.data import world
@@ -82,8 +82,8 @@ def reranking(gallery: int) -> Work:
 
 
 def _people(gallery: int) -> tuple[Embedded, Embedded]:
-    found: tuple[Arrays, Arrays] = features(QUERIES, gallery, gallery // 20, 6, 0)
-    return Embedded(*found[0]), Embedded(*found[1])
+    query, others = features(QUERIES, gallery, gallery // 20, 6, 0)
+    return Embedded(*query), Embedded(*others)
 
 
 def identities(people: int) -> Work:
