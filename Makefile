@@ -18,7 +18,7 @@ help:
 	@echo "make lint       ruff and pyright"
 	@echo "make docs       the reference pages, in build/site"
 	@echo "make proofs     runs the tests of losses, networks, evaluation and features and writes docs/proofs.md"
-	@echo "make bench      timings: ranking, renderer, networks, Frechet distance, single convolutions"
+	@echo "make bench      timings: ranking, renderer, loading, networks, Frechet distance, single convolutions"
 	@echo "make growth     how time and memory grow with the data; writes docs/growth.md"
 	@echo "make lowering   every training step of the papers, lowered for a TPU; writes docs/lowering.md"
 	@echo "make faults     kills, damages and starves runs of SYSTEMS at MOMENTS=30 per stage and kind (days for all)"
@@ -52,6 +52,7 @@ bench: .venv/ready
 	$(BIN)/python -m benchmarks.evaluation
 	$(BIN)/python -m benchmarks.nets
 	$(BIN)/python -m benchmarks.frechet
+	$(BIN)/python -m benchmarks.pipeline
 	$(BIN)/python -m benchmarks.convolutions
 
 growth: .venv/ready

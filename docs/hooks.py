@@ -35,6 +35,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     reference = [{name: pages} for name, pages in packages.items()]
     config.nav = [
         {"jaxreid": "index.md"},
+        {"What was measured": "results.md"},
+        {"Data": "data.md"},
         {"Losses": "losses.md"},
         {"Networks": "networks.md"},
         {"Pretrained weights": "weights.md"},

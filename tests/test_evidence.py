@@ -24,9 +24,10 @@ def test_the_page_in_the_tree_is_what_the_stored_runs_give():
     assert found == (page(ROOT / "evidence") if stored else "absent"), "say make evidence-table"
 
 
-def test_intervals_in_the_readme_stand_in_the_evidence():
-    interval = re.compile(r"[+-][\d.]+ \[[^]]*\](?: %)?")
-    quoted = interval.findall((ROOT / "README.md").read_text())
+@pytest.mark.parametrize("file", ["README.md", "docs/results.md"])
+def test_intervals_in_texts_stand_in_the_evidence(file):
+    interval = re.compile(r"[+-][\d.]+ \[[+-][^]]*\](?: %)?")
+    quoted = interval.findall((ROOT / file).read_text())
     assert quoted and set(quoted) <= set(interval.findall((ROOT / "EVIDENCE.md").read_text()))
 
 

@@ -4,6 +4,7 @@ No iterator state exists, so a run that was stopped and resumed draws the batche
 never stopped. Every host computes the same plan and may load only its part of the rows.
 """
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -201,8 +202,8 @@ def prefetch(
     batches: Callable[[int], dict[str, Any]],
     start: int,
     stop: int,
-    workers: int = 2,
-    ahead: int = 3,
+    workers: int = min(os.cpu_count() or 1, 8),
+    ahead: int | None = None,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Loads the batches of ``start ... stop - 1`` in threads, in order.
 
@@ -211,7 +212,8 @@ def prefetch(
         start: first step.
         stop: one past the last step.
         workers: threads.
-        ahead: batches that are loading or wait to be used; bounds the memory.
+        ahead: batches that are loading or wait to be used, which bounds the memory; by default one
+            more than ``workers``.
 
     Yields:
         ``(step, batch)``. An error in ``batches`` is raised here, with a note naming the step.
@@ -219,6 +221,7 @@ def prefetch(
     """
     pool = ThreadPoolExecutor(workers, thread_name_prefix="prefetch")
     waiting: deque = deque()
+    ahead = workers + 1 if ahead is None else ahead
     try:
         for step in range(start, stop + ahead):
             if step < stop:

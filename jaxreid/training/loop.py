@@ -102,7 +102,7 @@ def fit(
         writer = opened.enter_context(closing(MetricWriter(directory, start))) if leads else None
         due = opened.enter_context(_stop_signal())
         window: list[dict[str, jax.Array]] = []
-        for index, batch in batches(start, steps):
+        for index, batch in progress.watched(batches(start, steps)):
             compiled = programs[index % len(programs)]
             state, metrics = compiled(state, processes.spread(dict(batch), batch_sharding))
             window.append(metrics)

@@ -3,10 +3,12 @@
 import importlib
 import importlib.util
 import json
-import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
+
+_T = TypeVar("_T")
 
 
 class MetricWriter:
@@ -55,21 +57,30 @@ def read_lines(path: Path) -> list[dict[str, float]]:
 
 
 class Progress:
-    """Rate and time left, measured from the first call on (so compilation counts apart)."""
+    """Rate, time left and wait for data, from the first line on (so compilation counts apart)."""
 
     def __init__(self, label: str, steps: int):
         """Names the run and its last step."""
-        self._label, self._steps, self._start = label, steps, None
+        self._label, self._steps, self._start, self._waited = label, steps, None, 0.0
+
+    def watched(self, batches: Iterator[_T]) -> Iterator[_T]:
+        """The same batches; how long each of them is waited for is added up."""
+        begun = time.perf_counter()
+        for batch in batches:
+            self._waited += time.perf_counter() - begun
+            yield batch
+            begun = time.perf_counter()
 
     def line(self, step: int, values: Mapping[str, float]) -> str:
-        """One line: label, step, rate, ETA, values."""
+        """One line: label, step, rate, share of the time spent waiting for data, ETA, values."""
         now = time.perf_counter()
         if self._start is None:
-            self._start = (now, step)
+            self._start, self._waited = (now, step), 0.0
         elapsed, done = now - self._start[0], step - self._start[1]
-        rate = done / elapsed if done else math.nan
-        eta = f"{(self._steps - step) / rate:5.0f} s left" if done else "compiled"
+        pace, eta = " " * 25, "compiled"
+        if done:
+            pace = f"{done / elapsed:6.2f} steps/s  data {self._waited / elapsed:4.0%}"
+            eta = f"{(self._steps - step) * elapsed / done:5.0f} s left"
         shown = "  ".join(f"{name} {value:.3f}" for name, value in values.items())
         width = len(str(self._steps))
-        pace = f"{rate:6.2f} steps/s" if done else " " * 14
         return f"{self._label:<22} {step:>{width}}/{self._steps}  {pace}  {eta:<12} {shown}"
