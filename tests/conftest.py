@@ -14,17 +14,9 @@ import pytest
 
 # For the processes that tests start, which would spend most of their time compiling. This one and
 # its workers, who inherit it, optimise unless a test asks for `quick_compiler`: what is compiled
-# how must not depend on the order of tests. Without fusion emitters unoptimised programs compile in
-# two thirds of the time, optimised ones in ten times as much; flags are read when a backend starts.
-QUICKLY = {
-    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-    "XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false",
-}
-for name in QUICKLY:
-    os.environ.pop(name, None)
+# how must not depend on the order of tests.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 jax.config.update("jax_disable_most_optimizations", False)
-jax.devices()
-os.environ.update(QUICKLY)
 # Most of the time goes into compiling small programs, and many processes compile the same ones.
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jaxreid"
 QUICKEST = 0.2  # seconds: what compiles faster is not worth a file
@@ -67,12 +59,6 @@ def proof(record_property):
         assert error <= tolerance, f"{quantity} differs from {oracle} by {error:.2e}"
 
     return check
-
-
-@pytest.fixture
-def optimising() -> dict[str, str]:
-    """The environment for processes that compile as users do."""
-    return {name: value for name, value in os.environ.items() if name not in QUICKLY}
 
 
 @pytest.fixture

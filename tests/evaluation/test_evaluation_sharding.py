@@ -42,8 +42,9 @@ print(json.dumps(results))
 """
 
 
-def test_one_two_and_eight_devices_agree_bit_for_bit(optimising):
-    environment = optimising | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "8"}
+def test_one_two_and_eight_devices_agree_bit_for_bit():
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "8"}
+    environment.pop("JAX_DISABLE_MOST_OPTIMIZATIONS")  # the promise holds as users compile
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     run = subprocess.run(
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, env=environment

@@ -206,7 +206,7 @@ def test_samples_come_on_time_and_at_the_end(tmp_path):
     assert seen == [(4, 4), (8, 8), (10, 10)]
 
 
-def test_eight_devices_equal_one(tmp_path, optimising):
+def test_eight_devices_equal_one(tmp_path):
     """Losses, gradients (as SGD updates) and batch norm statistics, in a fresh process."""
     code = textwrap.dedent("""
         import pathlib, sys, jax, jax.numpy as jnp, numpy as np, optax
@@ -253,7 +253,8 @@ def test_eight_devices_equal_one(tmp_path, optimising):
     found = []
     for devices in (1, 8):
         out = tmp_path / f"{devices}.npz"
-        env = optimising | {"JAX_NUM_CPU_DEVICES": str(devices)}
+        env = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)}
+        env.pop("JAX_DISABLE_MOST_OPTIMIZATIONS")  # the promise holds as users compile
         command = [sys.executable, "-c", code, str(devices), str(tmp_path / str(devices)), str(out)]
         subprocess.run(command, check=True, env=env, capture_output=True)
         with np.load(out) as file:
