@@ -33,6 +33,7 @@ class Place:
         name: of the machine or job, small letters, digits and hyphens.
         nodes: machines of a Slurm job, pods of a JobSet; a TPU slice knows its own.
         devices: GPUs of each machine, chips of each TPU pod.
+        cores: of a CPU for each process of a Slurm job, which load its images.
         type: of the TPU (``v5litepod-8``), for ``tpu`` and ``jobset``; empty for GPUs.
         topology: of the TPU slice of a JobSet, such as ``2x4``.
         zone: of the TPU machine.
@@ -44,6 +45,7 @@ class Place:
     name: str
     nodes: int = 1
     devices: int = 8
+    cores: int = 8
     type: str = ""
     topology: str = ""
     zone: str = ""
@@ -62,8 +64,8 @@ class Place:
         needed += ("topology",) if kind == "jobset" and self.type else ()
         if missing := [name for name in needed if not getattr(self, name)]:
             raise ValueError(f"--job={kind} also needs {', '.join(f'{n}=...' for n in missing)}")
-        if self.nodes < 1 or self.devices < 1:
-            raise ValueError("--job: nodes and devices are 1 or more")
+        if min(self.nodes, self.devices, self.cores) < 1:
+            raise ValueError("--job: nodes, devices and cores are 1 or more")
 
 
 def text(job: str, name: str, arguments: Sequence[str]) -> str:
@@ -95,11 +97,15 @@ def text(job: str, name: str, arguments: Sequence[str]) -> str:
 
 
 def tpu(place: Place, arguments: Sequence[str]) -> str:
-    """A shell script around ``gcloud``: creates the slice, installs, runs on every worker."""
+    """A shell script around ``gcloud``: creates the slice, installs, runs on every worker.
+
+    A slice that was preempted stays on the list, of no use; it is deleted and made anew.
+    """
     prefix = place.type.rpartition("-")[0]
     version = VERSIONS.get(prefix, OLDER)
     at = f"{place.name} --zone={place.zone}"
-    create = f"gcloud compute tpus tpu-vm create {at} --accelerator-type={place.type}"
+    vm = "gcloud compute tpus tpu-vm"
+    create = f"{vm} create {at} --accelerator-type={place.type}"
     create += f" --version={version}" + (" --spot" if place.spot else "")
     install = (
         "mkdir -p jaxreid && tar -xzf jaxreid.tar.gz -C jaxreid && cd jaxreid"
@@ -111,7 +117,7 @@ def tpu(place: Place, arguments: Sequence[str]) -> str:
     command = shlex.join([".venv/bin/python", "launch.py", *arguments, "--distributed"])
 
     def everywhere(line: str) -> str:
-        return f"gcloud compute tpus tpu-vm ssh {at} --worker=all --command={shlex.quote(line)}"
+        return f"{vm} ssh {at} --worker=all --command={shlex.quote(line)}"
 
     return "\n".join(
         [
@@ -120,12 +126,15 @@ def tpu(place: Place, arguments: Sequence[str]) -> str:
             "# --workdir=gs://BUCKET/FOLDER; one of several needs a disk that all of them mount.",
             "set -e",
             "git archive --format=tar.gz --output=jaxreid.tar.gz HEAD",
-            f"gcloud compute tpus tpu-vm describe {at} > /dev/null 2>&1 || {create}",
-            f"gcloud compute tpus tpu-vm scp jaxreid.tar.gz {place.name}:"
-            f" --zone={place.zone} --worker=all",
+            f"state=$({vm} describe {at} --format='value(state)' 2> /dev/null || true)",
+            'case "$state" in',
+            f"  PREEMPTED|TERMINATED) {vm} delete {at} --quiet; {create} ;;",
+            f"  '') {create} ;;",
+            "esac",
+            f"{vm} scp jaxreid.tar.gz {place.name}: --zone={place.zone} --worker=all",
             everywhere(install),
             everywhere(f"cd jaxreid && {command}"),
-            f"# afterwards: gcloud compute tpus tpu-vm delete {at} --quiet",
+            f"# afterwards: {vm} delete {at} --quiet",
             "",
         ]
     )
@@ -147,11 +156,12 @@ def slurm(place: Place, arguments: Sequence[str]) -> str:
             f"#SBATCH --nodes={place.nodes}",
             f"#SBATCH --ntasks-per-node={place.devices}",
             f"#SBATCH --gpus-per-node={place.devices}",
+            f"#SBATCH --cpus-per-task={place.cores}",
             f"#SBATCH --signal=TERM@{GRACE}",
             "#SBATCH --requeue",
             "#SBATCH --open-mode=append",
             "#SBATCH --output=%x.log",
-            f"srun {command}",
+            f"srun --cpus-per-task={place.cores} {command}",  # srun does not ask the job for it
             "status=$?",
             "# 143: stopped and saved, as before the end of the time that the job was given",
             'if [ "$status" -eq 143 ]; then scontrol requeue "$SLURM_JOB_ID"; fi',

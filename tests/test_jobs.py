@@ -29,14 +29,8 @@ def parsed_by_shell(text):
 def test_a_tpu_script_runs_this_very_command_on_every_worker():
     text = jobs.text(TPU + " spot=True", "jaxreid-ide", GIVEN)
     parsed_by_shell(text)
-    first, fail, pack, create, copy, install, run = lines(TPU + " spot=True")
+    first, fail, pack, *_, copy, install, run = lines(TPU + " spot=True")
     assert (first, fail) == ("#!/bin/sh", "set -e") and pack.endswith("jaxreid.tar.gz HEAD")
-    described, created = create.split(" || ")
-    assert "tpu-vm describe jaxreid-ide --zone=us-west4-a" in described
-    assert shlex.split(created)[4:] == [
-        *("create", "jaxreid-ide", "--zone=us-west4-a", "--accelerator-type=v5litepod-16"),
-        *("--version=v2-alpha-tpuv5-lite", "--spot"),
-    ]
     assert shlex.split(copy)[4:7] == ["scp", "jaxreid.tar.gz", "jaxreid-ide:"]
     for line in (copy, install, run):
         assert "--worker=all" in shlex.split(line)
@@ -50,6 +44,35 @@ def test_a_tpu_script_runs_this_very_command_on_every_worker():
 
 
 @pytest.mark.parametrize(
+    ("state", "first"),
+    [
+        ("READY", []),
+        ("", ["create"]),
+        ("PREEMPTED", ["delete", "create"]),
+        ("TERMINATED", ["delete", "create"]),
+    ],
+)
+def test_a_slice_is_made_unless_it_is_there_and_of_use(tmp_path, state, first):
+    """The script itself, with a ``gcloud`` that knows one slice's state and notes what it hears."""
+    describe = f"echo {state}" if state else "exit 1"
+    gcloud = f'[ "$4" = describe ] && {{ {describe}; exit; }}\necho "$@" >> calls\n'
+    for name, body in (("gcloud", gcloud), ("git", "")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}")
+        (tmp_path / name).chmod(0o755)
+    text = jobs.text(TPU + " spot=True", "jaxreid-ide", GIVEN)
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    subprocess.run(["sh"], input=text, text=True, env=env, cwd=tmp_path, check=True)
+    calls = [call.split() for call in (tmp_path / "calls").read_text().splitlines()]
+    assert [call[3] for call in calls] == [*first, "scp", "ssh", "ssh"]
+    for call in calls:
+        assert call[:3] == ["compute", "tpus", "tpu-vm"] and "--zone=us-west4-a" in call
+        if call[3] == "create":
+            assert call[4] == "jaxreid-ide" and call[6:] == [
+                *("--accelerator-type=v5litepod-16", "--version=v2-alpha-tpuv5-lite", "--spot"),
+            ]
+
+
+@pytest.mark.parametrize(
     ("kind", "version"),
     [
         ("v4-8", "tpu-ubuntu2204-base"),
@@ -59,7 +82,10 @@ def test_a_tpu_script_runs_this_very_command_on_every_worker():
 )
 def test_the_runtime_suits_the_tpu(kind, version):
     text = jobs.text(f"tpu type={kind} zone=z", "a", GIVEN)
-    assert f"--accelerator-type={kind} --version={version}\n" in text and "--spot" not in text
+    assert (
+        f"--accelerator-type={kind} --version={version}\n" in text.replace(" ;;", "")
+        and "--spot" not in text
+    )
 
 
 def test_a_slurm_script_has_a_process_per_gpu_and_queues_itself_again():
@@ -74,7 +100,9 @@ def test_a_slurm_script_has_a_process_per_gpu_and_queues_itself_again():
     assert (given["nodes"], given["ntasks-per-node"], given["gpus-per-node"]) == ("2", "4", "4")
     assert given["signal"] == "TERM@120" and "#SBATCH --requeue" in said
     run = next(line for line in said if line.startswith("srun"))
-    assert shlex.split(run) == ["srun", ".venv/bin/python", "launch.py", *GIVEN, "--distributed"]
+    ours = [".venv/bin/python", "launch.py", *GIVEN, "--distributed"]
+    assert shlex.split(run) == ["srun", "--cpus-per-task=8", *ours]
+    assert given["cpus-per-task"] == "8"
 
 
 @pytest.mark.parametrize("status", [0, 1, 143])
@@ -123,7 +151,7 @@ def test_a_jobset_of_tpus_names_their_slice():
         (JOBSET + " type=v5", "also needs topology=..."),
         ("slurm node=2", "--job has no field 'node'; its fields are name, nodes"),
         ("slurm nodes=two", "nodes is 'two'; it must be of the form"),
-        ("slurm nodes=0", "nodes and devices are 1 or more"),
+        ("slurm nodes=0", "nodes, devices and cores are 1 or more"),
         ("slurm spot", "spot is ''"),
         ("slurm name=A-rm", "name is 'A-rm'; small letters"),
         ("slurm name=a;rm", "name is 'a;rm'; it must be of the form"),
@@ -141,5 +169,5 @@ def test_launch_prints_the_command_that_it_was_given_without_the_job(tmp_path):
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         run = next(line for line in done.stdout.splitlines() if line.startswith("srun"))
-        assert shlex.split(run)[2:] == ["launch.py", *given, "--distributed"]
+        assert shlex.split(run)[3:] == ["launch.py", *given, "--distributed"]
     assert not (tmp_path / "run").exists()
