@@ -4,16 +4,19 @@ Paper: Qian, Fu, Xiang, Wang, Qiu, Wu, Jiang, Xue, "Pose-Normalized Image Genera
 Re-identification", ECCV 2018.
 Command: ``python launch.py --config=configs/pngan.py``, and at full size ``python launch.py
 --config=configs/pngan.py:paper --config.data.root=Market-1501-v15.09.15
---config.data.keypoints=FILE`` with keypoints of all training pictures as OpenPose, AlphaPose and
-others write them (``jaxreid/data/keypoint_files.py``).
+--config.data.keypoints=FILE --config.reid.pretrained=resnet50.pth`` with keypoints of all training
+pictures as OpenPose, AlphaPose and others write them (``jaxreid/data/keypoint_files.py``) and
+ImageNet weights, which the published networks begin with.
 Published: the fusion gains 2 to 3 points; Market-1501 to DukeMTMC-reID, without training there,
-29.9 rank-1 / 15.8 mAP.
+29.9 rank-1 / 15.8 mAP (that transfer is not built here).
 
-The generator and its losses are the released code's: least squares, the source image as the
-discriminator's real one, the last epoch at rate 0. Ours are: the re-ID networks, both CamStyle's
-IDE; the poses, medoids of 8 groups of normalised keypoints by k-means in the place of groups of
-pictures by VGG-19; that the second network has as many steps as the first, and sees each image of a
-batch in one pose, drawn anew.
+At scale ``paper`` the generator and its losses are the released code's: least squares, the source
+image as the discriminator's real one, the last epoch at rate 0. Ours are: the re-ID networks, both
+CamStyle's IDE, compared by their 1,024 hidden units; the poses, medoids of 8 groups of normalised
+keypoints by k-means in the place of groups of pictures by VGG-19; that the second network has as
+many steps as the first, and sees each image of a batch in one pose, drawn anew. ``demo`` has small
+networks, compared by their pooled features, a judge of one layer, and five times the weight on the
+difference from the target image: cleaner pictures in fewer steps.
 
 Sweeps: ``poses`` (how many), ``fusion`` (how features are fused).
 """
@@ -39,6 +42,8 @@ def get_config(scale: str = "demo") -> ConfigDict:
         data.update({"world": {"cameras": 6}})  # of three, none may see people from the front
     net = common.reid(scale)
     net.generated_batch = net.batch
+    if scale == "paper":
+        net.head = "fc1024_hidden"
     options = {"save_norm": "affine", "fusion": "max", "fuse_renorm": False, "jitter": 0.2}
     return ConfigDict(
         {

@@ -199,6 +199,21 @@ def test_unitystyle_paper_settings_are_those_of_the_specification():
     assert values(net, "batch generated_batch epochs head") == (64, 64, 50, "fc1024")
 
 
+def test_pngan_paper_settings_are_those_of_the_released_code():
+    _, config = load("pngan", "paper")
+    sizes = "width blocks halvings judge_width patch_layers"
+    assert values(config["posing"], sizes) == (64, 9, 2, 64, 3)
+    training = "batch rate epochs decay_epochs l1_weight pairs_per_epoch"
+    assert values(config["posing"], training) == (32, 2e-4, 10, 10, 10.0, 0)
+    forms = "adversarial real pose_input"
+    assert values(config["posing"], forms) == ("lsgan", "source", "drawing")
+    assert values(config["poses"], "poses pose starts") == (8, "medoid", 10)
+    assert values(config["pngan"], "fusion fuse_renorm save_norm") == ("max", False, "affine")
+    assert values(config["reid"], "depth head batch generated_batch") == (
+        *(50, "fc1024_hidden", 128, 128),
+    )
+
+
 def test_ce2l_paper_settings_are_those_of_the_specification():
     module, config = load("ce2l", "paper")
     net, terms = config["modal"], config["losses"]

@@ -75,6 +75,8 @@ def test_claims_stand_first_with_what_was_measured_of_them(tmp_path):
         costs = {"seconds": seconds} | ({"peak_mib": 700} if seed else {})
         path.write_text(json.dumps(json.loads(path.read_text()) | costs))
     store(tmp_path / "ptgan", 0, {"ptgan": 0.2, "baseline": 0.1})
+    for seed, own in enumerate((0.2, 0.3)):
+        store(tmp_path / "pngan", seed, {"pngan": own, "baseline": 0.0, "two_nets": 0.3})
     text = page(tmp_path)
     lines = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
     rows = {cells[0].removeprefix("| "): cells[2:] for cells in lines[:10]}
@@ -82,6 +84,7 @@ def test_claims_stand_first_with_what_was_measured_of_them(tmp_path):
     # Half width: 4.30265 * 26.4575 / sqrt(3).
     assert rows["CamStyle"] == ["3", "+30.0 [-35.7, +95.7]", "not shown", "2", "700 |"]
     assert rows["PTGAN"] == ["1", "", "not measured", "", " |"]
+    assert rows["PN-GAN"][1].startswith("-5.0 [")  # beside two networks, not beside one
     assert rows["CE2L"] == ["0", "", "not measured", "", " |"]
 
 

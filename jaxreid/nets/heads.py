@@ -78,6 +78,7 @@ class FC1024(nn.Module):
         width: units of the hidden layer.
         dropout: share of hidden units dropped when training.
         triplet: units of the triplet branch; 0 for none, the metric embedding then is f.
+        hidden: retrieves by the hidden layer behind its BN, at unit length, in the place of f.
         dtype: type of the computation.
     """
 
@@ -85,20 +86,23 @@ class FC1024(nn.Module):
     width: int = 1024
     dropout: float = 0.5
     triplet: int = 0
+    hidden: bool = False
     dtype: Dtype | None = None
 
     @nn.compact
     def __call__(self, maps: jax.Array, train: bool = False) -> Embedding:
-        """Returns logits [B,K], f [B,C] or the triplet branch, and f of unit length."""
+        """Returns logits [B,K], f [B,C] or the triplet branch, and f or the hidden layer."""
         pooled = average(maps)
         x = dense(self.width, kaiming_fan_out(), "feat", pooled, dtype=self.dtype)
-        x = nn.relu(batch_norm(train, "feat_bn", self.dtype)(x))
+        x = batch_norm(train, "feat_bn", self.dtype)(x)
+        test = unit(x.astype(jnp.float32) if self.hidden else pooled)
+        x = nn.relu(x)
         metric = pooled
         if self.triplet:
             metric = dense(self.triplet, normal(0.001), "triplet", x, dtype=self.dtype)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         logits = dense(self.classes, normal(0.001), "classifier", x, dtype=self.dtype)
-        return _embedding(logits, metric, unit(pooled))
+        return _embedding(logits, metric, test)
 
 
 class FC512(nn.Module):
@@ -220,6 +224,7 @@ HEADS = {  # each is called with the number of identities
     "direct_caffe": partial(Direct, initializer=normal(0.001), normalise=True),
     "direct_dropout": partial(Direct, dropout=0.5, initializer=normal(0.001)),
     "fc1024": FC1024,
+    "fc1024_hidden": partial(FC1024, hidden=True),
     "fc1024_triplet": partial(FC1024, triplet=128),
     "fc512": FC512,
     "midlevel": MidLevel,

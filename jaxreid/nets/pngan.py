@@ -34,7 +34,9 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, pose: jax.Array, train: bool = False) -> jax.Array:
-        """Maps images and pose drawings, both [B,H,W,3] in [-1,1], to images in (-1,1).
+        """Maps images [B,H,W,3] in [-1,1], and poses, to images in (-1,1).
+
+        ``pose``: drawings [B,H,W,3] in [-1,1], or heat maps [B,H,W,18] in [0,1].
 
         Raises:
             ValueError: if H or W is no multiple of 2^halvings, or too small to be mirrored.

@@ -1,12 +1,13 @@
 """Retrieval by fused features: one network's of an image, another's of what was made of it."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from jaxreid.evaluation import Embedded, Protocol, evaluate
+from jaxreid.evaluation import Embedded, evaluate
 from jaxreid.stages import reid
 from jaxreid.stages.arms import Arm, Trained
 from jaxreid.stages.generate import Redrawn
@@ -19,7 +20,6 @@ FUSIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "concat": lambda features: features.reshape(len(features), -1),
 }
 TESTS = ("query", "gallery")
-RAW = Protocol(normalize=False)  # features have unit length before they are fused, not after
 
 
 def fuse(features: np.ndarray, how: str, renorm: bool = False) -> np.ndarray:
@@ -96,5 +96,6 @@ def score(
         split, whole = getattr(data, name), np.concatenate(parts, axis=1)
         found.append(Embedded(fuse(whole, how, renorm), split.pids, split.cameras))
     query, gallery = found
-    scores = evaluate(query, gallery, RAW)
+    # Features have unit length before they are fused, not after.
+    scores = evaluate(query, gallery, replace(trained.protocol, normalize=False))
     return Arm(trained.name, trained.directory, scores, query, gallery)

@@ -86,6 +86,12 @@ def canonical(directory: Path, split: Split, settings: Settings, made_by: str) -
                 "for fewer poses"
             )
         points = features(keypoints[rows])
+        distinct = len(np.unique(points, axis=0))
+        if distinct < settings.poses:
+            raise ValueError(
+                f"The {len(rows):,} poses of the training pictures are only {distinct:,} different "
+                f"ones, too few for {settings.poses} canonical poses: ask for fewer (poses.poses)"
+            )
         found = grouped(points, settings)
         chosen, labels, nearest = representatives(keypoints[rows], found, settings.pose)
         shown = Shown(split.take(rows), points, labels, chosen, features(chosen))
@@ -125,11 +131,19 @@ def features(keypoints: np.ndarray) -> np.ndarray:
 
 
 def grouped(points: np.ndarray, settings: Settings) -> Clusters:
-    """The k-means clusters with the least sum of squared distances among several starts."""
+    """The k-means clusters with the least sum of squared distances among several starts.
+
+    One that left a cluster without members comes last: nobody could represent it.
+    """
     tries = [
         kmeans(points, settings.poses, (settings.seed, start)) for start in range(settings.starts)
     ]
-    return min(tries, key=lambda found: np.square(points - found.centroids[found.labels]).sum())
+
+    def rank(found: Clusters) -> tuple[int, float]:
+        distances = np.square(points - found.centroids[found.labels])
+        return -len(np.unique(found.labels)), float(distances.sum())
+
+    return min(tries, key=rank)
 
 
 def representatives(
@@ -142,7 +156,8 @@ def representatives(
     Args:
         keypoints: ``[n, 18, 3]``.
         found: clusters of their features.
-        pose: ``medoid`` or ``mean``.
+        pose: ``medoid`` or ``mean``; a mean whose torso most members do not show is no pose, and
+            the medoid takes its place.
 
     Returns:
         float32 ``[K, 18, 3]``, int ``[n]``, and rows ``[K]``.
@@ -152,7 +167,8 @@ def representatives(
     medoids = np.array([rows[gaps[rows, k].argmin()] for k, rows in enumerate(members)])
     chosen = keypoints[medoids]
     if pose == "mean":
-        chosen = np.stack([_mean(keypoints[rows]) for rows in members])
+        means = np.stack([_mean(keypoints[rows]) for rows in members])
+        chosen = np.where(has_torso(means)[:, None, None], means, chosen)
     front, side = np.array([heading(keypoints[rows]).mean(0) for rows in members]).T
     # The circle is cut where few people walk, so that front views stay together.
     order = np.argsort((np.arctan2(side, front) + np.pi / 4) % (2 * np.pi), kind="stable")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,7 +19,11 @@ ADVERSARIAL = {
     "bce": (losses.nonsaturating_generator, losses.nonsaturating_discriminator),
 }
 REAL = ("source", "target")
-POSE_INPUTS = {"drawing": poses.draw, "heat_maps": poses.heat_maps}
+POSE_INPUTS = {
+    "drawing": poses.draw,
+    "smooth_drawing": partial(poses.draw, antialiased=True),
+    "heat_maps": poses.heat_maps,
+}
 
 
 @dataclass(frozen=True)
@@ -31,10 +36,11 @@ class Settings:
         halvings: its stride-2 layers (2).
         judge_width: channels of the discriminator's first layer (64).
         patch_layers: its stride-2 layers (3).
-        pose_input: how the generator is shown a pose: as a ``drawing`` (published) or as
-            ``heat_maps``, one per joint.
+        pose_input: how the generator is shown a pose: as a ``drawing`` (published), as a
+            ``smooth_drawing``, whose outlines are anti-aliased, or as ``heat_maps``, one per joint.
         batch: pairs of images per step (32).
-        adversarial: ``lsgan`` (the code's) or ``bce`` (the paper's logarithms).
+        adversarial: ``lsgan`` (the code's) or ``bce`` (logarithms, as in the paper, in the
+            non-saturating form).
         real: what the discriminator takes for real, the pair's ``source`` (the code) or ``target``.
         l1_weight: of the mean absolute difference to the target image (10).
         pairs_per_epoch: drawn evenly over identities; 0 for all ordered pairs once (published).

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -245,7 +246,10 @@ def require_cameras(name: str, split: Split) -> None:
 
 
 def _listing(layout: str, root: Path, masks: Path | None, keypoints: Path | None) -> str:
-    """A fingerprint of the folder: names and sizes of all files that the layout lists."""
+    """A fingerprint of the folder: names and sizes of all files that the layout lists.
+
+    Keypoints count by their bytes: made anew, as many of them are a file of the same size.
+    """
     splits = data.scan(layout, root)
     files = {
         name: [(e.name, e.path.stat().st_size) for e in found] for name, found in splits.items()
@@ -255,7 +259,7 @@ def _listing(layout: str, root: Path, masks: Path | None, keypoints: Path | None
         files["masks"] = [(str(p.relative_to(masks)), p.stat().st_size) for p in found]
     if keypoints:
         found = [keypoints] if keypoints.is_file() else sorted(keypoints.rglob("*.*"))
-        files["keypoints"] = [(p.name, p.stat().st_size) for p in found]
+        files["keypoints"] = [(p.name, sha256(p.read_bytes()).hexdigest()) for p in found]
     return fingerprint(files)
 
 

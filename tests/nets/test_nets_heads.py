@@ -98,6 +98,16 @@ def test_the_triplet_branch_leaves_before_the_dropout(maps):
     np.testing.assert_allclose(params["triplet"]["kernel"].std(), 0.001, rtol=0.03)
 
 
+def test_the_hidden_layer_is_retrieved_by_behind_its_norm(maps):
+    variables, output = run(FC1024(CLASSES, width=64, hidden=True), maps, train=True)
+    _, pooled = run(FC1024(CLASSES, width=64), maps, train=True)
+    x = np.asarray(maps).mean((1, 2)) @ variables["params"]["feat"]["kernel"]
+    x = (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5)
+    np.testing.assert_allclose(output["test"], unit(x), atol=1e-5)
+    for same in ("logits", "metric"):
+        np.testing.assert_array_equal(output[same], pooled[same])
+
+
 def test_fc512_starts_its_norm_around_one(maps):
     params = run(FC512(CLASSES, width=4096), maps)[0]["params"]
     np.testing.assert_allclose(params["fc_1"]["scale"].mean(), 1, atol=0.002)
@@ -125,6 +135,7 @@ COUNTS = {
     "direct_caffe": (25_046_831, 24_946_430, 25_079_615),
     "direct_dropout": (25_046_831, 24_946_430, 25_079_615),
     "fc1024": (26_378_031, 26_327_806, 26_394_431),
+    "fc1024_hidden": (26_378_031, 26_327_806, 26_394_431),
     "fc1024_triplet": (26_509_231, 26_459_006, 26_525_631),
     "fc512": (24_943_407, 24_918_270, 24_951_615),
     "midlevel": (30_013_231, 29_862_654, 30_062_399),
@@ -142,7 +153,11 @@ def test_parameter_count(name):
         assert trunk + sum(leaf.size for leaf in jax.tree.leaves(params)) == expected
 
 
-WIDTHS = {"midlevel": (32 + 1024,) * 2, "fc1024_triplet": (128, 32)}
+WIDTHS = {
+    "midlevel": (32 + 1024,) * 2,
+    "fc1024_hidden": (32, 1024),
+    "fc1024_triplet": (128, 32),
+}
 
 
 @pytest.mark.parametrize("name", HEADS)

@@ -1,5 +1,7 @@
 """Canonical poses: features against a slow oracle, groups that are known, what is left on disk."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,6 +14,7 @@ from jaxreid.data.records import write
 from jaxreid.stages import poses, sets
 from jaxreid.stages.clustering import Clusters
 from jaxreid.stages.poses import Settings
+from jaxreid.training import WorkdirError
 
 SIZE = (32, 16)
 # A person who faces the camera, in lengths of the torso from the neck.
@@ -120,6 +123,22 @@ def test_a_mean_pose_has_the_joints_that_most_show():
     assert chosen[0].tolist() == [3, 4, 1] and chosen[3].tolist() == [0, 0, 0]
 
 
+def test_a_mean_without_a_torso_gives_way_to_the_medoid():
+    points = np.concatenate([turned("front", 1, np.random.default_rng(0))] * 4)
+    points[:2, 8, 2] = points[2:, 11, 2] = 0  # each hip is seen on half of them: not more
+    found = Clusters(np.zeros(4, int), poses.features(points).mean(0)[None])
+    (chosen,), _, (nearest,) = poses.representatives(points, found, "mean")
+    np.testing.assert_allclose(chosen, points[nearest], rtol=1e-6)
+
+
+def test_a_start_that_leaves_a_group_empty_comes_last(monkeypatch):
+    points = np.arange(4.0)[:, None]
+    empty = Clusters(np.array([0, 0, 2, 2]), np.array([[0.5], [9.0], [2.5]]))
+    full = Clusters(np.array([0, 1, 2, 2]), np.array([[0.9], [1.9], [4.0]]))
+    monkeypatch.setattr(poses, "kmeans", lambda points, k, seed: (empty, full)[seed[1]])
+    assert poses.grouped(points, Settings(poses=3, starts=2)) is full
+
+
 def test_the_best_of_several_starts_counts():
     points = np.random.default_rng(0).normal(size=(60, 3))
 
@@ -154,6 +173,9 @@ def test_the_stage_leaves_poses_and_pictures_and_is_done_once(split, tmp_path, c
 def test_what_cannot_be_done_is_said(split, tmp_path):
     with pytest.raises(ValueError, match="Of 50 training pictures 48 show .* 49 canonical poses"):
         poses.canonical(tmp_path / "p", split, Settings(poses=49), "data")
+    alike = replace(split, joints=np.repeat(split.joints[:1], len(split), axis=0))
+    with pytest.raises(ValueError, match="only 1 different ones, too few for 2 canonical poses"):
+        poses.canonical(tmp_path / "q", alike, Settings(poses=2), "data")
     with pytest.raises(ValueError, match="'average': choose medoid or mean"):
         Settings(pose="average")
     with pytest.raises(ValueError, match="must be positive, not 0, 10"):
@@ -179,6 +201,9 @@ def test_a_run_reads_keypoints_of_a_folder_or_a_file(tmp_path):
         found = sets.prepare(tmp_path / f"run{number}", settings)
         got = found.train.keypoints(np.arange(2))
         np.testing.assert_allclose(got, people()[0][:2], atol=1e-4)
+    keypoint_files.write(root / "keypoints.npz", listed, people()[0][6:12])  # of the same size
+    with pytest.raises(WorkdirError, match="source"):
+        sets.prepare(tmp_path / "run1", settings)
     plain = sets.prepare(tmp_path / "run", sets.Settings("market1501", str(root), **shape))
     assert plain.train.joints is None and plain.made_by != found.made_by
     with pytest.raises(ValueError, match="data.keypoints is 'x': the world takes root or nothing"):

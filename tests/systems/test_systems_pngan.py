@@ -16,6 +16,7 @@ from configs import common
 from configs.pngan import get_config
 from jaxreid import data
 from jaxreid.data import augment, poses
+from jaxreid.evaluation import Embedded, Protocol, evaluate
 from jaxreid.stages import fusion, posing
 from jaxreid.stages.posing_turns import Settings, networks, phases
 from jaxreid.training import alternate, create
@@ -144,6 +145,16 @@ def test_poses_may_be_shown_as_heat_maps(batch):
         replace(SETTINGS, pose_input="photo")
 
 
+def test_poses_may_be_drawn_smooth(batch):
+    settings = replace(SETTINGS, pose_input="smooth_drawing")
+    params = posing._fresh(settings, SIZE, jax.random.key(0))["G"]["params"]
+    images, pose = jnp.asarray(batch["source"]), batch["pose"]
+    found = posing.posed(settings, "affine", params, images, pose)
+    drawn = poses.draw(pose, SIZE, antialiased=True)
+    made = networks(settings)["G"].apply({"params": params}, augment.to_float(images), drawn)
+    np.testing.assert_allclose(found, augment.to_uint8(made), atol=1)
+
+
 def test_images_become_bytes_by_one_map_or_each_by_its_own():
     images = jnp.array([[[[-0.5, 0.0, 0.5]]], [[[0.0, 0.5, 1.0]]]])
     affine = np.asarray(posing.to_bytes(images, "affine"))
@@ -178,6 +189,15 @@ def test_it_goes_from_images_to_report(finished):
     assert results["notes"].keys() <= arms
     features = np.load(finished / "reid_pngan/poses/query.npy")
     assert features.shape[:2] == (len(real["query"]), 2)
+    fused = {}
+    for name in ("query", "gallery"):
+        own = np.load(finished / f"reid_baseline/test/{name}.npy")[:, None]
+        both = np.concatenate([own, np.load(finished / f"reid_pngan/poses/{name}.npy")], axis=1)
+        both /= np.linalg.norm(both, axis=-1, keepdims=True)
+        fused[name] = Embedded(both.max(1), real[name].pids, real[name].cameras)
+    plain = evaluate(fused["query"], fused["gallery"], Protocol(normalize=False))
+    assert results["arms"]["pngan"]["mAP"] == pytest.approx(plain.mean_ap, abs=1e-9)
+    assert results["arms"]["pngan"]["rank-1"] == pytest.approx(plain.rank(1))
     tiny.check_idle("pngan", finished)
 
 
