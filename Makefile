@@ -8,6 +8,7 @@ SEEDS ?= 5
 SWEEP ?=
 SYSTEMS ?=
 MOMENTS ?= 30
+OVERRIDE ?=
 
 .PHONY: help demo test test-slow lint docs proofs bench growth lowering faults evidence evidence-table clean
 
@@ -22,7 +23,7 @@ help:
 	@echo "make growth     how time and memory grow with the data; writes docs/growth.md"
 	@echo "make lowering   every training step of the papers, lowered for a TPU; writes docs/lowering.md"
 	@echo "make faults     kills, damages and starves runs of SYSTEMS at MOMENTS=30 per stage and kind (days for all)"
-	@echo "make evidence   SYSTEM=camstyle over SEEDS=5 seeds, stored in evidence/"
+	@echo "make evidence   SYSTEM=camstyle over SEEDS=5 seeds, stored in evidence/ (also SWEEP=NAME, OVERRIDE=\"KEY=VALUE ...\")"
 	@echo "make evidence-table  writes EVIDENCE.md from what is stored; runs nothing"
 	@echo "make clean      removes .venv and runs/"
 
@@ -41,7 +42,7 @@ lint: .venv/dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 docs: .venv/dev
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "open build/site/index.html"
 
 proofs: .venv/dev
@@ -65,7 +66,7 @@ faults: .venv/ready
 	$(BIN)/python -m benchmarks.faults --moments $(MOMENTS) --workdir $(SCRATCH)/faults $(if $(SYSTEMS),--system $(SYSTEMS))
 
 evidence: .venv/ready
-	$(BIN)/python -m benchmarks.evidence --system=$(SYSTEM) --seeds=$(SEEDS) --sweep=$(SWEEP) --workdir=$(SCRATCH)/evidence
+	$(BIN)/python -m benchmarks.evidence --system=$(SYSTEM) --seeds=$(SEEDS) --sweep=$(SWEEP) $(addprefix --override=,$(OVERRIDE)) --workdir=$(SCRATCH)/evidence
 
 evidence-table: .venv/ready
 	$(BIN)/python -m benchmarks.evidence --table

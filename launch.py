@@ -45,7 +45,8 @@ def main(_: list[str]) -> None:
     try:
         name = "_".join(filter(None, (_CONFIG.value.system, _SWEEP.value)))
         if _JOB.value:
-            arguments = without(sys.argv[1:], "job")
+            # Elsewhere the processes find one another, and --distributed allows no second way.
+            arguments = without(sys.argv[1:], "job", "coordinator", "processes", "process")
             return print(jobs.text(_JOB.value, f"jaxreid-{name.replace('_', '-')}", arguments))
         connect()
         with working(_WORKDIR.value or str(Path("runs") / name)) as directory:
@@ -59,14 +60,17 @@ def main(_: list[str]) -> None:
         sys.exit(f"error: {error}")
 
 
-def without(arguments: list[str], flag: str) -> list[str]:
-    """Command line arguments but for one flag, given as ``--flag=VALUE`` or ``--flag VALUE``."""
-    names = (f"--{flag}", f"-{flag}")
+def without(arguments: list[str], *flags: str) -> list[str]:
+    """Command line arguments but for some flags, each given as ``--FLAG=VALUE`` or with a space.
+
+    One dash does as well as two.
+    """
+    names = {f"{dashes}{flag}" for flag in flags for dashes in ("-", "--")}
     kept, skip = [], False
     for argument in arguments:
-        if not skip and argument not in names and not argument.startswith(f"--{flag}="):
+        if not skip and argument.partition("=")[0] not in names:
             kept.append(argument)
-        skip = argument in names
+        skip = not skip and argument in names
     return kept
 
 

@@ -12,7 +12,9 @@ def percent(values: np.ndarray) -> str:
 
 
 def plain(values: np.ndarray) -> str:
-    """Of distances, which are no fractions."""
+    """Of distances, which are no fractions, and of counts, which are the same in all runs."""
+    if len({*values}) == 1 and float(values[0]).is_integer():
+        return f"{values[0]:.0f}"
     spread = f" ({values.std(ddof=1):.2g})" if len(values) > 1 else ""
     return f"{values.mean():.3g}{spread}"
 

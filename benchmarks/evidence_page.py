@@ -1,6 +1,7 @@
 """``EVIDENCE.md``: one table per system from the runs that are stored in the tree."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,11 @@ gain of an arm over the mean gain of the oracle, with
 Fieller's 95 % interval from the same pairs; blank without an oracle, or where the oracle itself is
 not shown to be above the baseline. The verdict is about mAP: *shown* where the interval of the
 difference lies above 0, *opposite* where it lies below, else *not shown*. Runs on one machine share
-stages of equal settings: each file lists those that it took over, and from which run.
+stages of equal settings: each file lists those that it took over, and from which run. Where nothing
+was shared, arms that several systems have were trained again, by other code or on another number of
+cores, and have other scores: between two sets those of seed 3 in `crgan` and `spgan`, and of seed 2
+in `spgan`, whose oracle has 18.7 mAP in `evidence/spgan/seed_2.json` and 30.9 in the files of the
+other systems. Below, each system is compared with the arms of its own runs.
 
 The second table of a system asks networks that never saw a generated image about those of held-out
 training people, in percent. *identity*: mAP of translated images that search real ones of the
@@ -46,7 +51,10 @@ they are, `real` the accuracy on real images (of the target).
 
 The third table, between two sets, has distances of sets of images to the target's training images
 (`fd`, `kd`: Frechet and kernel; `precision`, `recall`) by the network that the key names, and LPIPS
-of pairs. `source` is the source as it is, `floor` one half of the target against the other.
+of pairs. `source` is the source as it is, `floor` one half of the target against the other. A
+Frechet distance of few images is biased upwards, the more so the fewer they are. Here all sets have
+1,440 images and the halves of the floor 720 each, fewer than the 1,280 features by which they are
+measured: so `fd` of `floor` is too high to be compared with the other rows. `kd` has no such bias.
 `colour/spread` is the standard deviation of the images' mean colours over that of the target.
 """
 COLUMNS = (
@@ -151,8 +159,10 @@ def _scores(arm: str, key: str, runs: Sequence[Run]) -> np.ndarray:
 
 
 def _origin(runs: Sequence[Run], seeds: Sequence[int]) -> str:
-    command = runs[0]["command"].replace(f"seed={seeds[0]}", "seed=SEED")
-    command = command.replace(f"seed_{seeds[0]}", "seed_SEED")
+    names = {str(seeds[0]): "SEED", str(500 + seeds[0]): "$((500+SEED))"}  # the second: a target's
+    command = re.sub(
+        r"(?<=seed[=_])\d+\b", lambda match: names.get(match[0], match[0]), runs[0]["command"]
+    )
     commits = {commit for r in runs for commit in r["code"]}
     machines = {f"{r['device']}, JAX {r['jax']}" for r in runs}
     return (

@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--workdir", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
-    every = Every(**common.every("demo").to_dict())
+    every = Every(**common.training("demo")["every"])
     settings = reid.Settings(**common.reid("demo").to_dict())
     data = sets.prepare(options.workdir, sets.Settings(**common.data("demo").to_dict()))
     identities = len(np.unique(data.train.pids)) // 4

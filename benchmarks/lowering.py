@@ -8,7 +8,7 @@ it is lowered, before any compiler has touched it; where phases rest in some ste
 mean over a period.
 
 ``--compile`` also has libtpu compile for TPUs of the kind v5e, which takes minutes per program and
-``pip install 'jaxreid[tpu]'``, but no TPU, and says how much memory a device needs.
+the extra ``tpu``, but no TPU, and says how much memory a device needs.
 
 What is found is kept in ``--workdir``, a file per system, and ``docs/lowering.md`` is written from
 all that is there. Without ``--system`` every config is lowered, and IDE on eight devices.

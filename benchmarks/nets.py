@@ -1,6 +1,6 @@
 """Seconds per training step, and beside it the same step in PyTorch where that is installed.
 
-    python -m benchmarks.nets                    (pip install 'jaxreid[bench]' brings PyTorch)
+    python -m benchmarks.nets                    (the extra bench brings PyTorch)
     python -m benchmarks.nets --cases ResNet-50  those whose name has this
 
 Each cell is a process of its own: compilation and two warm-up steps, then the median of the steps

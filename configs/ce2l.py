@@ -7,10 +7,27 @@ Command: ``python launch.py --config=configs/ce2l.py``, in SYSU-MM01's form with
 --config=configs/ce2l.py:paper --config.data.root=RegDB --config.data.trial=1`` or
 ``--config.data.name=sysu_mm01 --config.data.root=SYSU-MM01
 --config.ce2l.permutations=rand_perm_cam.mat`` (``sysu_mm01_noval`` trains on 296 people, not 395).
-Published, rank-1 / mAP: RegDB 47.50 / 44.21, BaseLine 33.47 / 31.83; SYSU-MM01, all-search, single
-shot 29.52 / 28.43, BaseLine 17.01 / 19.66. Its BaseLine has BDTR's published numbers, so the
-difference may be no controlled comparison. One-stream 13.11 / 14.02, Two-stream 12.43 / 13.42,
-Zero-Padding 17.75 / 18.90 on RegDB. BDTR starts from ImageNet's AlexNet
+
+Published, rank-1 / rank-10 / rank-20 / mAP in percent, as the poster prints them:
+
+                  RegDB                           SYSU-MM01, all-search, single shot
+    LOMO           0.85 /  2.47 /  4.10 /  2.28    1.75 / 14.14 / 26.63 /  3.48
+    MLBP           2.02 /  7.33 / 10.90 /  6.77    2.12 / 16.23 / 28.32 /  3.86
+    HOG           13.49 / 33.22 / 43.66 / 10.31    2.76 / 18.25 / 31.91 /  4.24
+    GSM           17.28 / 34.47 / 45.26 / 15.06    5.29 / 33.71 / 52.95 /  8.00
+    One-stream    13.11 / 32.98 / 42.51 / 14.02   12.04 / 49.68 / 66.74 / 13.67
+    Two-stream    12.43 / 30.36 / 40.96 / 13.42   11.65 / 47.99 / 65.50 / 12.85
+    Zero-Padding  17.75 / 34.21 / 44.35 / 18.90   14.80 / 54.12 / 71.33 / 15.95
+    TONE          16.87 / 34.03 / 44.10 / 14.92   12.52 / 50.72 / 68.60 / 14.42
+    HCML          24.44 / 47.53 / 56.78 / 20.80   14.32 / 53.16 / 69.17 / 16.16
+    D2RL          43.4  / 66.1  / 76.3  / 44.1    28.9  / 70.6  / 82.4  / 29.2
+    BaseLine      33.47 / 58.42 / 67.52 / 31.83   17.01 / 55.43 / 71.96 / 19.66
+    CE2L          47.50 / 72.17 / 79.87 / 44.21   29.52 / 69.83 / 82.49 / 28.43
+
+CE2L is not best everywhere: on SYSU-MM01 D2RL has the higher rank-10 and mAP. BaseLine has BDTR's
+published numbers, so the difference from it may be no controlled comparison. Which modality RegDB's
+queries are of is not said; BDTR's code takes visible ones. LOMO and HOG on SYSU-MM01 are Wu et
+al.'s, without a learned metric. BDTR starts from ImageNet's AlexNet
 (``--config.modal.pretrained=FILE``, ``jaxreid/nets/convert_streams.py``); without it numbers are
 not comparable.
 
@@ -25,12 +42,24 @@ the smoothing's 0.1; the sum of the four terms. Where the code of BDTR slips, a 
 slips back: ``fc6_bn_eval=batch``, ``mean_order=as_code``, ``crop_mode=diagonal``. Rivals are Wu et
 al.'s networks (ICCV 2017; how they are trained is our guess, with as many steps at ``paper``),
 TONE, and HCML upon TONE's features (both Ye et al., AAAI 2018, with the settings of their code).
+TONE's batches are not its authors': theirs are 64 consecutive entries of the lists, several images
+of each of few people, with infrared images half from the same places and half at random; ours are
+one image of either modality of 64 different people, half of the infrared ones of people at random.
+Wu et al.'s features and HCML's projections are ranked by plain Euclidean distance, as in their
+papers, TONE's and BDTR's at unit length.
+
+Left out: a CycleGAN for each pair of SYSU-MM01's cameras (eight; one sentence of the poster may
+mean that), converted images at test (the poster has none), and the rivals D2RL, GSM and MLBP, of
+which too little is known here.
 
 ``demo`` and ``tiny`` have the same streams with four small convolutions, each with a norm, from
 scratch and without dropout.
 
 Sweeps: ``trial`` (RegDB's ten), ``form`` (how converted images join), ``losses`` (its options),
-``net`` (the small AlexNet's form, or a ResNet with a stem per modality).
+``net`` (the small AlexNet's form, or a ResNet with a stem per modality: ResNet-50 at ``paper``,
+whose stems and stages can start from torchvision's weights), ``layout`` (the demo in RegDB's form
+and in SYSU-MM01's). In RegDB's form both cameras look at one moment side by side, so true
+conversions are nearly images that the training has, and little is to be expected of them.
 """
 
 from typing import Any
@@ -54,7 +83,8 @@ SWEEPS: dict[str, dict[str, dict[str, Any]]] = {
         "not_anchored": {"losses.anchored": False},
         "no_ranking": {"losses.cross": 0.0, "losses.intra": 0.0},
     },
-    "net": {"streams": {}, "resnet": {"modal.net": "resnet", "modal.depth": 18}},
+    "net": {"streams": {}, "resnet": {"modal.net": "resnet"}},
+    "layout": {"regdb": {}, "sysu_mm01": {"data.world.layout": "sysu_mm01"}},
 }
 
 
@@ -107,6 +137,7 @@ def modal(scale: str) -> ConfigDict:
         {
             "net": "alexnet",
             "depth": 50,
+            "resnet_width": 64,
             "width": 96,
             "hidden": 4096,
             "embedding": 1024,
@@ -133,10 +164,12 @@ def modal(scale: str) -> ConfigDict:
     )
     if scale != "paper":
         block.update({"net": "small", "width": 16, "hidden": 512, "embedding": 128, "decay": 0.9})
-        block.update({"dropout": 0.0, "depth": 18, "size": (57, 28), "flip": True})
+        block.update({"dropout": 0.0, "depth": 18, "resnet_width": 16, "size": (57, 28)})
+        block.update({"flip": True})
         block.update({"steps": 1500, "kept": 0, "rate": 0.05, "fall": 1200})
     if scale == "tiny":
-        block.update({"width": 4, "hidden": 8, "embedding": 8, "size": (28, 14)})
+        block.update({"width": 4, "resnet_width": 4, "hidden": 8, "embedding": 8})
+        block.update({"size": (28, 14)})
         block.update({"batch": 4, "converted_people": 1, "steps": 4, "kept": 2, "fall": 3})
     return block
 

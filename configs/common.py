@@ -194,7 +194,7 @@ def caffe_ide(config: ConfigDict) -> None:
 def ide_plus(config: ConfigDict) -> None:
     """IDE+ of the SPGAN authors, at 256x128, in the place of ``paper``'s network."""
     crossing = {"frozen_norms": True, "mirror": True, "parts": 8}
-    net = {"head": "fc512", "crop": "translated", "pad": 0, "batch": 16}
+    net = {"head": "fc512", "crop": "enlarged", "pad": 0, "batch": 16}
     net |= {"rate": 1e-3, "head_rate": 1e-2, "decay_every": 40, "epochs": 60}
     config.update({"crossing": crossing, "reid": net})
 

@@ -11,7 +11,8 @@ any, ``masks=centre_ellipse`` gives every picture one, and ``ones`` holds whole 
 Published, rank-1 / mAP, with GoogLeNet: Market-1501 to MSMT17 10.2 / 2.9; to DukeMTMC-reID rank-1
 27.4, back 38.6. Give ImageNet weights by ``--config.reid.pretrained=...``.
 
-The networks are CycleGAN's default ones, with biases and without affine norms. Epochs and the rate
+Pictures are 256x128, as in the other systems, not the paper's 256x256. The networks are CycleGAN's
+default ones, with biases and without affine norms. Epochs and the rate
 of the discriminators are the paper's as it is remembered (40, 1e-4), not the code's (200, 2e-4);
 the masked term is the code's mean of squares. Masks are cropped and flipped with their images,
 which the code forgets. The re-ID network of scale ``paper`` is SPGAN's IDE, since PTGAN's own

@@ -8,14 +8,22 @@ import html
 import logging
 import re
 from pathlib import Path
+from posixpath import dirname, join, normpath, relpath
 
 import charts
 from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 LOG = logging.getLogger("mkdocs.hooks.jaxreid")  # a warning stops a strict build
+PLACES = {  # of files outside docs/ that are pages, too
+    "README.md": "index.md",
+    "EVIDENCE.md": "evidence.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "benchmarks/NOTES.md": "notes.md",
+}
 
 
 def modules() -> list[str]:
@@ -36,6 +44,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     config.nav = [
         {"jaxreid": "index.md"},
         {"What was measured": "results.md"},
+        {"Evidence": "evidence.md"},
         {"Data": "data.md"},
         {"Losses": "losses.md"},
         {"Networks": "networks.md"},
@@ -46,15 +55,18 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         {"Devices": "devices.md"},
         {"Steps on a TPU": "lowering.md"},
         {"How cost grows": "growth.md"},
+        {"Notes on speed": "notes.md"},
+        {"Faults": "faults.md"},
         {"Proofs": "proofs.md"},
+        {"Contributing": "contributing.md"},
         {"Reference": reference},
     ]
     return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the reference pages, and the README as the front page."""
-    pages = {"index.md": (ROOT / "README.md").read_text()}
+    """Adds the reference pages, and the files outside docs/, of which the README is the front."""
+    pages = {page: (ROOT / path).read_text() for path, page in PLACES.items()}
     for name in modules():
         package = (ROOT / name.replace(".", "/")).is_dir()
         options = "\n    options:\n      members: false" if package else ""
@@ -64,9 +76,23 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, **_: object) -> str:
-    """Puts the chart `name` in the place of `[[chart name]]`."""
-    return re.sub(r"\[\[chart (\w+)\]\]", lambda match: charts.draw(match[1]), markdown)
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
+    """Puts the chart `name` in the place of `[[chart name]]`; links lead to where files are."""
+    markdown = re.sub(r"\[\[chart (\w+)\]\]", lambda match: charts.draw(match[1]), markdown)
+    return relinked(markdown, page.file.src_uri)
+
+
+def relinked(markdown: str, page: str) -> str:
+    """Links between files of the repository as links between pages."""
+    files = {place: path for path, place in PLACES.items()}
+    folder = dirname(files.get(page, f"docs/{page}"))
+
+    def link(match: re.Match[str]) -> str:
+        path = normpath(join(folder, match[1]))
+        place = PLACES.get(path, path.removeprefix("docs/"))
+        return f"]({relpath(place, dirname(page) or '.')}"
+
+    return re.sub(r"\]\((?!\w+:|[#/])([^)#\s]+)", link, markdown)
 
 
 def on_page_content(content: str, **_: object) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from configs import common
+from jaxreid import sweep
 from jaxreid.stages import (
     cycle,
     cycle_turns,
@@ -199,6 +200,23 @@ def test_unitystyle_paper_settings_are_those_of_the_specification():
     assert values(net, "batch generated_batch epochs head") == (64, 64, 50, "fc1024")
 
 
+def test_crossing_paper_settings_are_those_of_the_specifications():
+    _, ptgan = load("ptgan", "paper")
+    assert values(ptgan["ptgan"], "person_weight norm judge_rate") == (10.0, "mean_square", 1e-4)
+    assert values(ptgan["gan"], "epochs decay_epochs rate identity_weight") == (20, 20, 2e-4, 0.0)
+    _, spgan = load("spgan", "paper")
+    assert values(spgan["spgan"], "siamese_from contrastive_from weight margin") == (
+        *(0.05, 0.1, 2.0, 2.0),
+    )
+    for config in (ptgan, spgan):  # the IDE of the tables
+        assert values(config["crossing"], "size frozen_norms parts") == ((224, 224), True, 7)
+        assert values(config["reid"], "head batch epochs") == ("direct_caffe", 16, 50)
+    _, crgan = load("crgan", "paper")  # IDE+
+    assert values(crgan["crossing"], "frozen_norms mirror parts") == (True, True, 8)
+    net = "head crop batch epochs rate head_rate"
+    assert values(crgan["reid"], net) == ("fc512", "enlarged", 16, 60, 1e-3, 1e-2)
+
+
 def test_pngan_paper_settings_are_those_of_the_released_code():
     _, config = load("pngan", "paper")
     sizes = "width blocks halvings judge_width patch_layers"
@@ -228,11 +246,23 @@ def test_ce2l_paper_settings_are_those_of_the_specification():
     tone = values(config["tone"], "fc6 embedding batch strangers steps kept rate")
     assert tone == ("relu", 2048, 64, 32, 1501, 900, 1e-3)
     assert config["contrast"] == {"weight": 0.2, "margin": 0.5}
+    wu = values(config["rivals"], "width embedding size batch steps rate fall dropout weight_decay")
+    assert wu == (16, 256, (224, 224), 32, 5000, 0.01, 3333, 0.5, 0.0)
     layouts = [
         sets.Settings(**config["data"] | {"trial": row["data.trial"]}).layout
         for row in module.SWEEPS["trial"].values()
     ]
     assert layouts == [f"regdb_{trial}" for trial in range(1, 11)]
+
+
+def test_ce2ls_demo_runs_in_the_form_of_either_set():
+    module, _ = load("ce2l", "demo")
+    rows = sweep.configs(module.get_config("demo"), module.SWEEPS["layout"])
+    layouts = {name: sets.Settings(**row["data"]).layout for name, row in rows.items()}
+    assert layouts == {"regdb": "regdb_1", "sysu_mm01": "sysu_mm01"}
+    for row in rows.values():
+        row["data"]["world"].pop("layout")
+    assert rows["regdb"] == rows["sysu_mm01"]  # nothing else differs
 
 
 def test_taudl_paper_settings_are_those_of_the_released_scripts():

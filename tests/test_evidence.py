@@ -33,8 +33,9 @@ def test_intervals_in_texts_stand_in_the_evidence(file):
 
 def store(folder, seed, arms, notes=None, **settings):
     folder.mkdir(parents=True, exist_ok=True)
+    target = f"--config.data.target.world.seed={500 + seed}"
     run = {
-        "command": f"python launch.py --config.seed={seed} --workdir=runs/x/seed_{seed}",
+        "command": f"python launch.py --config.seed={seed} {target} --workdir=runs/x/seed_{seed}",
         "code": ["0123456789ab", "fedcba987654 with local changes"][: 1 + seed],
         "device": "cpu",
         "jax": "0.10",
@@ -62,7 +63,8 @@ def test_the_page_by_hand(tmp_path):
         "| oracle | 3 | 60.0 (10.0) | 60.0 (10.0) | +50.0 [+50.0, +50.0] |  "
         "| +50.0 [+50.0, +50.0] | shown |",
     ]
-    command = "`python launch.py --config.seed=SEED --workdir=runs/x/seed_SEED`"
+    target = "--config.data.target.world.seed=$((500+SEED))"
+    command = f"`python launch.py --config.seed=SEED {target} --workdir=runs/x/seed_SEED`"
     assert f"{command} for SEED in 0, 1, 2; " in text
     assert "commit 0123456789ab, fedcba987654 with local changes; cpu, JAX 0.10." in text
 

@@ -93,9 +93,10 @@ def test_jobs():
     @given(st.sampled_from(JOBS).flatmap(damaged_text))
     def run(job):
         with orderly("--job"):
-            text = jobs.text(job, "a", [SPGAN])
+            text = jobs.text(job, "a", [SPGAN, "--workdir=/runs/a"])
             if job.split()[0] == "jobset":
-                spec = yaml.safe_load(text)["spec"]["replicatedJobs"][0]["template"]["spec"]
+                *_, made = yaml.safe_load_all(text)
+                spec = made["spec"]["replicatedJobs"][0]["template"]["spec"]
                 (container,) = spec["template"]["spec"]["containers"]
                 assert f"image={container['image']}" in job.split()
             else:

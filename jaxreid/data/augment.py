@@ -109,14 +109,20 @@ def pad_crop(key: jax.Array, images: jax.Array, pad: int) -> jax.Array:
     return random_crop(key, padded, (height, width))
 
 
-def random_translation(key: jax.Array, images: jax.Array) -> jax.Array:
+def random_translation(key: jax.Array, images: jax.Array, share: float = 0.5) -> jax.Array:
     """Every other image enlarged by an eighth (bilinear) and cropped at random to the old size.
 
+    Args:
+        key: random key.
+        images: ``[B, H, W, C]``.
+        share: of images that are; 1 for all.
+
     References:
-        ``Random2DTranslation`` of torchreid; there the enlarged image is made from the file.
+        ``Random2DTranslation`` of torchreid; there the enlarged image is made from the file. All:
+        IDE+ of the SPGAN authors, 288x144 to 256x128.
     """
     k_coin, k_place = jax.random.split(key)
-    coins = jax.random.bernoulli(k_coin, shape=(images.shape[0],))
+    coins = jax.random.bernoulli(k_coin, share, shape=(images.shape[0],))
     sides = jnp.array(images.shape[1:3], jnp.float32)
     slack = jnp.round(sides * 9 / 8) - sides
     corners = jnp.round(jax.random.uniform(k_place, (images.shape[0], 2)) * slack)

@@ -48,6 +48,12 @@ def official_records(
             f"{root} is not the complete {layout.title}: {'; '.join(differences)}. "
             "Unpack the archive again, or allow partial sets (allow_partial=True)."
         )
+    if differences and notice:
+        print(
+            f"{root} is not the complete {layout.title}, so scores do not compare with published "
+            f"ones: {'; '.join(differences)}",
+            flush=True,
+        )
     paths = {entry.path for entries in splits.values() for entry in entries}
     inspections = inspect(sorted(paths))
     require_readable(inspections)

@@ -117,7 +117,8 @@ def _frames(video: Path) -> Iterator[np.ndarray]:
         import cv2  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "OpenCV decodes the video and is not installed: pip install 'jaxreid[video]'."
+            "OpenCV decodes the video and is not installed: "
+            ".venv/bin/pip install -c constraints.txt -e '.[video]'"
         ) from error
     capture = cv2.VideoCapture(str(video))
     while (read := capture.read())[0]:

@@ -19,6 +19,9 @@ MASKS: Mapping[str, Callable[[Any, Any, Any], Any]] = {
 }
 
 
+SYSU_QUERIES = (2, 5)  # counted from 0: the infrared cameras 3 and 6
+
+
 def _check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ValueError(f"Protocol.{field} is {value!r}; expected one of {', '.join(choices)}.")
@@ -83,7 +86,8 @@ class Protocol:
             its own camera (Market-1501, DukeMTMC-reID, MSMT17, CUHK03-NP). ``same_camera``: its own
             camera altogether (CUHK03 classic as in open-reid). ``sysu``: camera 2 for queries of
             camera 3 (SYSU-MM01), whose queries are of cameras 3 and 6; counted from 1 as its
-            authors do, or from 0 as splits do. ``none`` (RegDB, VIPeR).
+            authors do, or from 0 as splits do. Other queries get a wrong mask, which `evaluate`
+            refuses where galleries are drawn. ``none`` (RegDB, VIPeR).
         junk_pids: identities removed from the gallery for every query. Market-1501's junk is -1;
             its distractors, 0, stay.
         cmc: what a rank counts. ``image``: pictures up to the first match. ``identity``: distinct

@@ -27,6 +27,7 @@ from jaxreid.evaluation.draws import check_drawn, drawn
 from jaxreid.evaluation.protocol import (
     MARKET,
     MASKS,
+    SYSU_QUERIES,
     Embedded,
     Protocol,
     prepared,
@@ -71,9 +72,11 @@ def evaluate(
 
     Raises:
         ValueError: no query or gallery picture, embeddings that are not finite, do not fit together
-            or are all equal, no query with a match, or trials that the protocol cannot draw.
+            or are all equal, no query with a match, trials that the protocol cannot draw, or
+            queries of other cameras than SYSU-MM01's 3 and 6 under one of its protocols.
     """
     checks.check_not_collapsed(gallery)
+    _check_queries(query, protocol)
     if trials is None and protocol.draw:
         trials = drawn(gallery, protocol.draw)
     galleries = [gallery] if trials is None else [gallery.take(rows) for rows in trials]
@@ -108,6 +111,17 @@ def query_scores(
         for field in dataclasses.fields(QueryScores):
             getattr(scores, field.name)[rows] = getattr(part, field.name)
     return scores
+
+
+def _check_queries(query: Embedded, protocol: Protocol) -> None:
+    """Raises ValueError for queries that SYSU-MM01's mask does not know: it would hide others."""
+    other = np.setdiff1d(query.cameras, SYSU_QUERIES)
+    if protocol.mask == "sysu" and protocol.draw and len(other):
+        raise ValueError(
+            f"SYSU-MM01's queries are of its infrared cameras {list(SYSU_QUERIES)} (counted from "
+            f"0), but there are queries of {other.tolist()}: its protocols and their mask do not "
+            "hold with query and gallery exchanged."
+        )
 
 
 def _evaluate_once(

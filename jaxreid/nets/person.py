@@ -3,7 +3,7 @@
 `pose_landmark_full` (BlazePose: Bazarevsky et al., "BlazePose: On-device Real-time Body Pose
 Tracking", 2020, with the mask that later releases added) looks at one person in a square RGB crop.
 Its file comes out of a package, `python -m jaxreid.nets.weights.fetch pose_landmark_full`, and the
-runtime with `pip install 'jaxreid[masks]'`. No other module needs either.
+runtime with `pip install -e '.[masks]'`. No other module needs either.
 """
 
 import threading
@@ -99,7 +99,8 @@ def _network(path: str | Path | None) -> Run:
         from ai_edge_litert.interpreter import Interpreter  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "The LiteRT runtime runs the network and is not installed: pip install 'jaxreid[masks]'"
+            "The LiteRT runtime runs the network and is not installed: "
+            ".venv/bin/pip install -c constraints.txt -e '.[masks]'"
         ) from error
     model = weights.read(place).get("tflite")
     if model is None:

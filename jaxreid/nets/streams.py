@@ -13,7 +13,7 @@ from flax.typing import Dtype
 
 from jaxreid.nets.heads import BNNeck, Embedding, dense
 from jaxreid.nets.layers import Conv, batch_norm, kaiming_fan_out, normal
-from jaxreid.nets.pooling import average, unit
+from jaxreid.nets.pooling import average
 from jaxreid.nets.resnet import Block, ResNet, make_stem
 
 MODALITIES = ("visible", "thermal")
@@ -119,7 +119,7 @@ class ResNet6(nn.Module):
     def __call__(self, visible: jax.Array, thermal: jax.Array, train: bool = False) -> Embedding:
         """Maps [V,H,W,3] and [T,H,W,3] to logits, metric and test of V + T rows, visible first.
 
-        `metric` is the embedding as it is, `test` has unit length.
+        `metric` and `test` are the embedding as it is, whose Euclidean distances the paper ranks.
         """
         return self._run(dict(zip(MODALITIES, (visible, thermal), strict=True)), train)
 
@@ -144,7 +144,7 @@ class ResNet6(nn.Module):
         dropped = nn.Dropout(self.dropout, deterministic=not train)(embedding)
         logits = dense(self.classes, normal(0.001), "classifier", dropped, dtype=self.dtype)
         embedding = embedding.astype(jnp.float32)
-        return Embedding(logits=logits.astype(jnp.float32), metric=embedding, test=unit(embedding))
+        return Embedding(logits=logits.astype(jnp.float32), metric=embedding, test=embedding)
 
     def _input(self, images: jax.Array, modality: str) -> jax.Array:
         """Grey in [0,1], one channel, or two of which one is 0."""

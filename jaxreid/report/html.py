@@ -223,7 +223,10 @@ def _distances(distances: Arms) -> str:
     caption = (
         "Distances. fd, kd (or fid, kid): Frechet and kernel distance to the target's training "
         "images by the features that the name tells; floor: one half of the target against the "
-        "other. lpips/source_target: between random images; source_generated: between an image and "
+        "other. N: images of the set and of what it is compared with, d: features; with few images "
+        "per feature a Frechet distance comes out too large, so floor, of half as many, does not "
+        "compare with the rest. "
+        "lpips/source_target: between random images; source_generated: between an image and "
         "its translation; generated_spread: between translations of one image; oracle: between a "
         "translation and the truth. Lower is nearer. precision: share of the set within the k-th "
         "neighbours of target images, recall the reverse (Kynkaanniemi et al. 2019); higher is "

@@ -211,10 +211,14 @@ def distance_cells(distances: Arms) -> list[list[str]]:
     """Distances of sets of images as text: a header, then one row per set; a dash where unknown."""
     keys = sorted({key for values in distances.values() for key in values})
     rows = [
-        [name, *(f"{values[key]:.4g}" if key in values else "–" for key in keys)]
+        [name, *(_number(values[key]) if key in values else "–" for key in keys)]
         for name, values in distances.items()
     ]
     return [["images", *keys], *rows]
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.4g}"
 
 
 def distance_table(distances: Arms) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from jaxreid.evaluation import MARKET, Protocol
 from jaxreid.stages import reid, scoring
 from jaxreid.stages.scoring import Arm
 from jaxreid.stages.sets import Generated, Sets
-from jaxreid.training import Every, run_once
+from jaxreid.training import Every, remembered, run_once
 
 
 class Trained(NamedTuple):
@@ -100,7 +100,7 @@ def train(
     given = {"seed": seed, "every": every, "loss": loss, "generated": fakes, "extras": extras}
     given |= {"joined": joined, "start": start.model if start else None, "slow": slow}
     # Called again, a finished training only reads its last checkpoint.
-    model = cache(partial(reid.train, directory, data.train, settings, **given))
+    model = remembered(partial(reid.train, directory, data.train, settings, **given))
     determined_by = {
         "reid": asdict(settings),
         "loss": {"name": getattr(loss, "func", loss).__name__, **getattr(loss, "keywords", {})},

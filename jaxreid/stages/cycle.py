@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,17 @@ from jaxreid.stages.cycle_turns import (
     phases,
 )
 from jaxreid.stages.sets import Sets, Translate, Translators
-from jaxreid.training import Every, State, alternate, cached, create, divided, fit, run_once
+from jaxreid.training import (
+    Every,
+    State,
+    alternate,
+    cached,
+    create,
+    divided,
+    fit,
+    remembered,
+    run_once,
+)
 from jaxreid.training.grouping import Task, grouped
 from jaxreid.training.pool import empty_pool
 from jaxreid.training.workdir import fingerprint
@@ -133,7 +143,7 @@ def train(
         between: dict[tuple[int, int], Translate] = {}
         for group, training in trainings:
             # Called again, a finished training only reads the checkpoint of this step.
-            between |= _translators(cache(partial(training, step)), group, settings)
+            between |= _translators(remembered(partial(training, step)), group, settings)
         return Translators(between, fingerprint({"trained": fingerprints, "step": step}))
 
     found = {step: partial(after, step) for step in steps}

@@ -105,6 +105,7 @@ class Method:
         turns: optimiser turns after the discriminators'; their memo holds a, b, fake_a and fake_b.
         rates: ``rates(settings, steps_per_epoch)`` gives the rate in a step, of the generators and
             of all other networks.
+        late: networks that do not learn from the beginning, and the step in which they begin.
         epoch: ``max`` or ``min``: whether the larger or the smaller set sets the epoch.
         masks: whether the images come with masks of the persons.
         made_by: all that determines the above, by name.
@@ -114,6 +115,7 @@ class Method:
     nets: tuple[tuple[str, nn.Module], ...] = ()
     turns: tuple[Phase, ...] = ()
     rates: Callable[[Settings, int], tuple[Rate, Rate]] = camstyle_rates
+    late: tuple[tuple[str, int], ...] = ()
     epoch: Callable[[int, int], int] = max
     masks: bool = False
     made_by: tuple[tuple[str, Any], ...] = ()
@@ -139,10 +141,19 @@ def modules(settings: Settings, method: Method) -> dict[str, nn.Module]:
 def optimisers(
     settings: Settings, method: Method, steps_per_epoch: int
 ) -> dict[str, optax.GradientTransformation]:
-    """Adam for every network."""
+    """Adam for every network; one that begins late begins with an Adam that has seen nothing."""
     generators, others = method.rates(settings, steps_per_epoch)
-    rates = {name: generators if name in "GF" else others for name in modules(settings, method)}
-    return {name: optax.adam(rate, b1=0.5, b2=0.999) for name, rate in rates.items()}
+
+    def adam(name: str) -> optax.GradientTransformation:
+        moments, begin = optax.scale_by_adam(b1=0.5, b2=0.999), dict(method.late).get(name, 0)
+        if begin:
+            moments = optax.transforms.conditionally_mask(
+                moments, lambda step, **_: jnp.asarray(step) >= begin
+            )
+        rate = optax.scale_by_learning_rate(generators if name in "GF" else others)
+        return optax.chain(moments, rate)
+
+    return {name: adam(name) for name in modules(settings, method)}
 
 
 def phases(

@@ -1,7 +1,7 @@
 """DCGAN: people drawn from noise, learned from training images without their identities."""
 
 from dataclasses import asdict, dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from jaxreid.training import (
     create,
     fit,
     in_dtype,
+    remembered,
     run_once,
 )
 
@@ -117,7 +118,7 @@ def train(directory: Path, data: Sets, settings: Settings, *, seed: int, every: 
     """
     made_by = {"dcgan": asdict(settings), "seed": seed, "data": data.made_by}
     # Called again, a finished training only reads its last checkpoint.
-    state = cache(partial(_train, directory, data, settings, seed, every))
+    state = remembered(partial(_train, directory, data, settings, seed, every))
     fingerprint = run_once(directory, made_by, state, trains=True)
 
     def draw(number: int, count: int) -> np.ndarray:

@@ -77,7 +77,9 @@ def measure(
             over ``GUIDES`` of them is measured. A translator with one output has none to measure.
 
     Returns:
-        By set, distances by key: see ``evaluation.quality.Distance`` and ``evaluation.pairs``.
+        By set, distances by key: see ``evaluation.quality.Distance`` and ``evaluation.pairs``; and
+        ``d/NETWORK`` features, ``N/images`` of the set and ``N/compared_with``, which a Frechet
+        distance depends on: it is biased upwards, the more the fewer images there are per feature.
     """
     drawn = outputs or {}
 
@@ -153,6 +155,8 @@ def _between_sets(
         subsets = kernel_between(net, these, those, seed=seed)
         shares = precision_recall_between(net, these, those)
         found[name] = {each.key: each.value for each in (both, subsets, *shares)}
+        found[name] |= {f"d/{both.key.partition('/')[2]}": net.dim}
+        found[name] |= {"N/images": len(these), "N/compared_with": len(those)}
     return found
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -16,7 +16,17 @@ from jaxreid.stages.cycle_turns import CYCLEGAN, Settings, optimisers
 from jaxreid.stages.domains import NAMES, Domains
 from jaxreid.stages.m2m_turns import OUT, SIDES, Cameras, networks, pair, phases
 from jaxreid.stages.sets import SOURCE, TARGET, Translators, require_batch
-from jaxreid.training import Every, State, alternate, cached, create, divided, fit, run_once
+from jaxreid.training import (
+    Every,
+    State,
+    alternate,
+    cached,
+    create,
+    divided,
+    fit,
+    remembered,
+    run_once,
+)
 from jaxreid.training.pool import empty_pool
 
 
@@ -90,7 +100,7 @@ def train(
     """
     made_by = {"gan": asdict(settings), "class_weight": class_weight, "seed": seed}
     made_by |= {"data": data.made_by, "size": data.source.train.size}
-    training = cache(partial(_train, directory, data, settings, class_weight, seed, every))
+    training = remembered(partial(_train, directory, data, settings, class_weight, seed, every))
     trained = run_once(directory, made_by, training, trains=True)
     target = len(_cameras(data.target.train))
 

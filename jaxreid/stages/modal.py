@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from functools import cache, partial
+from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from jaxreid.stages.modal_batches import Drawn, batches
 from jaxreid.stages.modal_turn import ModalLoss, Settings, build, identity_loss, program
 from jaxreid.stages.scoring import Features
 from jaxreid.stages.sets import Generated, Sets, require_batch
-from jaxreid.training import Every, State, create, divided, fit, run_once
+from jaxreid.training import Every, State, create, divided, fit, remembered, run_once
 
 __all__ = ["Settings", "identity_loss", "require", "train"]
 
@@ -84,7 +85,12 @@ def train(
 
     Returns:
         The test features of the last step, and those of ``settings.kept``, if any.
+
+    Raises:
+        ValueError: ``generated`` was not made of the training images, one by one and in order.
     """
+    if generated is not None:
+        _require_converted(generated.split, data.train)
     if generated is None:  # then these are not read, and arms that differ in them are one
         settings = replace(settings, form="", converted_people=0)
     directory = workdir / f"reid_{name}"
@@ -106,7 +112,7 @@ def train(
 
     def features(step: int) -> Features:
         # Called again, a finished training only reads the checkpoint of this step.
-        variables = cache(partial(training, step))
+        variables = remembered(partial(training, step))
         embed = partial(_embed, net, variables, settings)
         made = f"{made_by} {step}"
         if step == settings.steps:
@@ -115,6 +121,17 @@ def train(
         return Features(f"{name}_{kept}", directory / kept, embed, made, data.train)
 
     return [features(step) for step in (settings.steps, settings.kept) if step]
+
+
+def _require_converted(made: Split, real: Split) -> None:
+    """Raises ValueError unless row i of ``made`` was converted from row i of ``real``."""
+    pairs = zip_longest(made.sources, real.names, fillvalue="nothing")
+    for row, (source, name) in enumerate(pairs):
+        if source != name:
+            raise ValueError(
+                f"converted image {row} was made of {source}, but training image {row} is {name}: "
+                "every training image needs one converted image, in the order of the split"
+            )
 
 
 def _train(
@@ -183,8 +200,12 @@ def _look(net: nn.Module, variables, images: jax.Array, modality: str) -> jax.Ar
 def _embed(
     net: nn.Module, variables: Callable[[], Mapping[str, Any]], settings: Settings, split: Split
 ) -> np.ndarray:
-    """Test embeddings ``[n, D]`` of all images, in their order."""
+    """Test embeddings ``[n, D]`` of all images, in their order.
+
+    Batches hold images of one modality. Where their statistics count, nothing fills up the last.
+    """
     seen, parts, order = split.resized(settings.size), [], []
+    fill = settings.fc6_bn_eval != "batch"
     for number, modality in enumerate(MODALITIES):
         rows = np.flatnonzero(split.modalities == number)
 
@@ -192,6 +213,6 @@ def _embed(
             return np.asarray(_look(net, variables(), divided(seen.images(rows)), modality))
 
         if len(rows):
-            parts.append(reid.by_batches(look, rows, settings.batch))
+            parts.append(reid.by_batches(look, rows, settings.batch, fill))
             order.append(rows)
     return np.concatenate(parts)[np.argsort(np.concatenate(order))]

@@ -16,6 +16,7 @@ from jaxreid.stages.sets import Sets
 from jaxreid.training import Every
 
 NAMES = (*VARIANTS, "tone", "hcml")
+PLAIN = (*VARIANTS, "hcml")  # ranked by Euclidean distance; TONE's features are of unit length
 
 
 @dataclass(frozen=True)

@@ -51,13 +51,15 @@ class Settings:
             layers, see ``nets.alexnet``), ``resnet`` (a stem per modality), or one of
             ``nets.streams.VARIANTS``.
         depth: of ``resnet``: 18, 34, 50 or 101.
-        width: channels of the first convolution.
+        resnet_width: channels of the stems of ``resnet``: 64 as torchvision's.
+        width: channels of the first convolution; ``resnet`` has ``resnet_width``.
         hidden: units of fc6.
         embedding: units of the embedding; ``resnet`` has none of its own.
         dropout: share of units dropped in training; ``resnet`` drops none.
         fc6: what follows fc6 in each stream: ``norm`` (BDTR) or ``relu`` (TONE).
         decay: of the running statistics after fc6: 0.999 as TensorFlow, 0.9 for short runs.
-        fc6_bn_eval: statistics after fc6 at test: ``running``, or ``batch`` as in BDTR's code.
+        fc6_bn_eval: statistics after fc6 at test: ``running``, or ``batch`` as in BDTR's code:
+            those of up to ``batch`` images of one modality, side by side in the split.
         mean_order: of AlexNet's mean colour: ``correct``, or ``as_code`` as in BDTR's.
         pretrained: path of weights for the streams (``nets.convert_streams``), or empty.
         size: (height, width) that the network sees: training images are cropped to it at random,
@@ -83,6 +85,7 @@ class Settings:
 
     net: str
     depth: int
+    resnet_width: int
     width: int
     hidden: int
     embedding: int
@@ -155,7 +158,7 @@ def build(settings: Settings, classes: int) -> nn.Module:
 def _built(settings: Settings, classes: int) -> nn.Module:
     if settings.net == "resnet":
         stem = "imagenet" if settings.size[0] >= 128 else "small"
-        return streams.TwoStreamResNet(classes, settings.depth, settings.width, stem=stem)
+        return streams.TwoStreamResNet(classes, settings.depth, settings.resnet_width, stem=stem)
     if settings.net in streams.VARIANTS:
         sizes = (settings.width, settings.embedding, settings.dropout)
         return streams.ResNet6(classes, settings.net, *sizes)

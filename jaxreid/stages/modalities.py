@@ -1,8 +1,7 @@
 """Two modalities of one data set: visible (0) and infrared (1) images of the same people."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -132,18 +131,34 @@ def plain(how: Tests) -> Tests:
     return how._replace(protocol=replace(how.protocol, normalize=False), views=views)
 
 
-def score(features: Features, data: Sets, how: Tests, kept: Sequence[Features] = ()) -> list[Arm]:
-    """An arm by the main test and by every further one; ``kept`` ones by the main test alone.
+def score(
+    features: Features,
+    data: Sets,
+    how: Tests,
+    kept: Sequence[Features] = (),
+    raw: Collection[str] = (),
+) -> list[Arm]:
+    """An arm by the main test and by every further one, then each of ``kept`` likewise.
 
     Images are embedded once, whatever the number of tests.
+
+    Args:
+        features: the vectors.
+        data: query and gallery.
+        how: the tests.
+        kept: vectors of earlier steps of the same training.
+        raw: names; if that of ``features`` is among them, all are tested by ``plain(how)``.
     """
-    test = partial(scoring.score, data=data, protocol=how.protocol, permutations=how.permutations)
-    main = test(features)
-    others = [
-        scoring.again(main, name, view.protocol, how.permutations, view.exchanged)
-        for name, view in how.views.items()
-    ]
-    return [main, *others, *map(test, kept)]
+    how = plain(how) if features.name in raw else how
+    found = []
+    for each in (features, *kept):
+        main = scoring.score(each, data, protocol=how.protocol, permutations=how.permutations)
+        found.append(main)
+        found += [
+            scoring.again(main, name, view.protocol, how.permutations, view.exchanged)
+            for name, view in how.views.items()
+        ]
+    return found
 
 
 def styles(data: Sets) -> Sets:

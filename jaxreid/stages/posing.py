@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from jaxreid.data import Plan, Split, augment, poses, prefetch, require_keypoint
 from jaxreid.report import figures
 from jaxreid.stages.posing_turns import Settings, networks, phases
 from jaxreid.stages.sets import Sets, require_batch
-from jaxreid.training import Every, State, alternate, create, divided, fit, run_once
+from jaxreid.training import Every, State, alternate, create, divided, fit, remembered, run_once
 
 SAVE_NORMS = ("affine", "minmax")
 SAMPLES = 6  # pairs on a sample sheet
@@ -133,7 +133,7 @@ def train(
         made_by: fingerprint of ``split``.
         common: ``seed`` of initialisation and pairs, ``every`` how often to log, save and sample.
     """
-    training = cache(partial(_train, directory, split, settings, **common))
+    training = remembered(partial(_train, directory, split, settings, **common))
     determined_by = {"posing": asdict(settings), "seed": common["seed"], "data": made_by}
     trained = run_once(directory, determined_by | {"size": split.size}, training, trains=True)
     return Poser(training, settings, save_norm, f"{trained} {save_norm}")

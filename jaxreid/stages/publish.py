@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxreid.data import Split
 from jaxreid.data.layouts import find
-from jaxreid.evaluation import CameraPairs, camera_pairs, query_scores, top_ranked
+from jaxreid.evaluation import CameraPairs, camera_pairs, drawn, query_scores, top_ranked
 from jaxreid.report import charts, figures, html, results
 from jaxreid.stages.scoring import RERANKING, Arm, reranked
 from jaxreid.stages.sets import WORLD, Generated, Sets, official
@@ -57,6 +57,7 @@ def publish(
         What ``results.json`` holds: equal runs give equal files.
     """
     shown = next((arm for arm in arms if arm.name == config["system"]), arms[-1])
+    shown, searched = _searched(shown, data.gallery)
     pairs = camera_pairs(shown.query, shown.gallery, shown.scores.protocol)
     scores = {arm.name: _scores(arm, config["rerank"]) for arm in arms}
     found = {
@@ -85,8 +86,11 @@ def publish(
         distances=distances or {},
         protocol=shown.scores.to_dict()["protocol"],
         curves=_curves(workdir),
-        matrices=_matrices(pairs, shown.name),
-        figures=[*shown_too, *_pictures(shown, data, generated, of or data.train)],
+        matrices=_matrices(pairs, f"{shown.name}{_which(shown)}"),
+        figures=[
+            *shown_too,
+            *_pictures(shown, data._replace(gallery=searched), generated, of or data.train),
+        ],
         data=_counts(data),
         settings=dict(config),
         environment=found["environment"],
@@ -99,6 +103,21 @@ def publish(
     print("\n".join(["", results.table(scores), *said]), flush=True)
     print(f"\nreport: {workdir / 'report.html'}", flush=True)
     return found
+
+
+def _searched(arm: Arm, gallery: Split) -> tuple[Arm, Split]:
+    """The arm and its gallery as one trial searches them: the first, where galleries are drawn."""
+    draw = arm.scores.protocol.draw
+    if not draw:
+        return arm, gallery
+    rows = drawn(arm.gallery, draw, arm.permutations)[0]
+    return arm._replace(gallery=arm.gallery.take(rows)), gallery.take(rows)
+
+
+def _which(arm: Arm) -> str:
+    """What to say of the gallery that camera pairs and pictures show, where there are several."""
+    draw = arm.scores.protocol.draw
+    return f" in the first of {draw.trials} drawn galleries" if draw else ""
 
 
 def _scores(arm: Arm, rerank: bool) -> dict[str, Any]:
@@ -187,7 +206,7 @@ def _matrices(pairs: CameraPairs, arm: str) -> list[str]:
 def _pictures(arm: Arm, data: Sets, generated: Generated | None, real: Split) -> list[html.Figure]:
     ranked = html.Figure(
         "Best, median and worst queries",
-        f"Ranked by average precision of the arm {arm.name}; green frames are right.",
+        f"Ranked by average precision of the arm {arm.name}{_which(arm)}; green frames are right.",
         _ranked(arm, data),
     )
     return [sheet(real, generated), ranked] if generated else [ranked]

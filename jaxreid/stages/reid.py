@@ -41,6 +41,7 @@ __all__ = [
     "identity_loss",
     "initial",
     "loaded",
+    "looked",
     "optimiser",
     "program",
     "require",
@@ -271,6 +272,11 @@ def _embed(net: ReID, variables, images: jax.Array) -> jax.Array:
     return outputs["test"]
 
 
+def looked(model: Model, images: np.ndarray) -> np.ndarray:
+    """Test embeddings ``[n, D]`` of uint8 images ``[n, H, W, 3]``, in one call of the network."""
+    return np.asarray(_embed(model.net, model.variables, divided(images)))
+
+
 def embed(
     model: Model,
     split: Split,
@@ -284,16 +290,22 @@ def embed(
     images = images or split.images
 
     def look(rows: np.ndarray) -> np.ndarray:
-        return np.asarray(_embed(model.net, model.variables, divided(images(rows))))
+        return looked(model, images(rows))
 
     return Embedded(by_batches(look, np.arange(len(split)), batch), split.pids, split.cameras)
 
 
-def by_batches(look: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, batch: int) -> Any:
-    """``look(rows)``, a batch at a time; the last one is filled up by repeating its first row."""
+def by_batches(
+    look: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, batch: int, fill: bool = True
+) -> Any:
+    """``look(rows)``, a batch at a time; the last one is filled up by repeating its first row.
+
+    ``fill=False`` leaves it smaller, for a ``look`` whose rows depend on those beside them.
+    """
     parts = []
     for start in range(0, len(rows), batch):
         picked = rows[start : start + batch]
-        filled = np.concatenate([picked, np.full(batch - len(picked), picked[0])])
+        missing = batch - len(picked) if fill else 0
+        filled = np.concatenate([picked, np.full(missing, picked[0])])
         parts.append(look(filled)[: len(picked)])
     return np.concatenate(parts)

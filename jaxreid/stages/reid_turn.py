@@ -49,8 +49,8 @@ class Settings:
         weight_decay: on every parameter, coupled.
         crop: before the random crop, images get ``pad`` pixels of black on every side (``pad``), or
             are loaded that much larger (``larger``: LSRO, 256 to 224), or are enlarged by an
-            eighth, every other one (``translated``: Random2DTranslation); ``resized`` is CamStyle's
-            crop of random area.
+            eighth, every other one (``translated``: Random2DTranslation) or all (``enlarged``:
+            IDE+); ``resized`` is CamStyle's crop of random area.
         pad: see ``crop``.
         erasing: probability of random erasing, 0 for none.
         jitter: strength of colour jitter, 0 for none.
@@ -88,7 +88,7 @@ class Settings:
             "ibn": tuple(IBN_STAGES),
             "stem": ("imagenet", "small"),
             "head": tuple(HEADS),
-            "crop": ("pad", "larger", "translated", "resized"),
+            "crop": ("pad", "larger", "translated", "enlarged", "resized"),
             "optimiser": ("sgd", "adam"),
             "depth": tuple(STAGES),
             "last_stride": (1, 2),
@@ -190,8 +190,8 @@ def augmented(key: jax.Array, images: jax.Array, settings: Settings) -> jax.Arra
         x = augment.colour_jitter(k_jitter, x, settings.jitter)
     if settings.crop == "resized":
         x = augment.resized_crop(k_crop, x)
-    elif settings.crop == "translated":
-        x = augment.random_translation(k_crop, x)
+    elif settings.crop in ("translated", "enlarged"):
+        x = augment.random_translation(k_crop, x, 0.5 if settings.crop == "translated" else 1.0)
     elif settings.crop == "larger":
         sides = (x.shape[1] - 2 * settings.pad, x.shape[2] - 2 * settings.pad)
         x = augment.random_crop(k_crop, x, sides)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ from jaxreid.stages.rendering_turns import (
     phases,
 )
 from jaxreid.stages.sets import SOURCE, TARGET, Translators, require_batch
-from jaxreid.training import Every, State, alternate, create, divided, fit, run_once
+from jaxreid.training import Every, State, alternate, create, divided, fit, remembered, run_once
 from jaxreid.training.workdir import fingerprint
 
 
@@ -108,7 +108,7 @@ def train(
         seed: of initialisation, batches and augmentation.
         every: how often to log, save and sample.
     """
-    training = cache(partial(_train, directory, data, identity, settings, seed, every))
+    training = remembered(partial(_train, directory, data, identity, settings, seed, every))
     made_by = {"renderer": asdict(settings), "seed": seed, "data": data.made_by}
     made_by |= {"size": data.source.train.size, "identity": identity.made_by}
     trained = run_once(directory, made_by, training, trains=True)

@@ -59,7 +59,9 @@ class Repelled(nn.Module):
         return Embedding(logits=x[:, :0], metric=v, test=unit(pooled))
 
 
-def repelled_loss(v: jax.Array, memory: jax.Array, labels: jax.Array, clusters=None) -> jax.Array:
+def repelled_loss(
+    v: jax.Array, memory: jax.Array, labels: jax.Array, clusters: int | jax.Array | None = None
+) -> jax.Array:
     """Cross-entropy of ``10 v V^T``: one value per sample, ``[B]``.
 
     Args:

@@ -251,7 +251,7 @@ def _listing(layout: str, root: Path, masks: Path | None, keypoints: Path | None
     Keypoints count by their bytes: made anew, as many of them are a file of the same size.
     """
     splits = data.scan(layout, root)
-    files = {
+    files: dict[str, list[tuple[str, int | str]]] = {
         name: [(e.name, e.path.stat().st_size) for e in found] for name, found in splits.items()
     }
     if masks:

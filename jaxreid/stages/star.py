@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from jaxreid.training import (
     divided,
     fit,
     in_dtype,
+    remembered,
     run_once,
 )
 from jaxreid.training.workdir import fingerprint
@@ -236,7 +237,7 @@ def train(
 
     def after(step: int) -> Translators:
         # Called again, a finished training only reads the checkpoint of this step.
-        state = cache(partial(training, step))
+        state = remembered(partial(training, step))
         between = _translators(state, _cameras(data.train), settings, own)
         return Translators(between, fingerprint({"trained": trained, "step": step}))
 

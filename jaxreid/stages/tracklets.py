@@ -8,7 +8,7 @@ different cameras that look alike are pulled together.
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ from jaxreid.stages.crossing import Crossing, sized
 from jaxreid.stages.domains import Domains
 from jaxreid.stages.sets import require_batch
 from jaxreid.stages.tracklet_turn import Settings, program
-from jaxreid.training import State, create, fit, run_once
+from jaxreid.training import State, create, fit, remembered, run_once
 from jaxreid.training.workdir import fingerprint
 
 __all__ = ["NOTE", "RAW", "Settings", "Tracklets", "associate", "numbered", "rounds", "second"]
@@ -123,7 +123,7 @@ def associate(run: Crossing, settings: Settings, start: Trained | None, name: st
     """
     trunk = replace(run.reid, pretrained="") if start else run.reid
     directory, found = run.workdir / f"reid_{name}", numbered(run.data)
-    model = cache(partial(_train, directory, run, trunk, settings, found, start))
+    model = remembered(partial(_train, directory, run, trunk, settings, found, start))
     determined_by = {
         "trunk": {field: getattr(trunk, field) for field in TRUNK},
         "pretrained": arms.checksum(trunk.pretrained),

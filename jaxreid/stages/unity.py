@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,17 @@ from jaxreid.nets.unitygan import UnityGenerator
 from jaxreid.report import figures
 from jaxreid.stages.sets import Restylers, Sets, Translate, require_cameras
 from jaxreid.stages.unity_turns import TERMS, Settings, networks, phases
-from jaxreid.training import Every, State, alternate, cached, create, divided, fit, run_once
+from jaxreid.training import (
+    Every,
+    State,
+    alternate,
+    cached,
+    create,
+    divided,
+    fit,
+    remembered,
+    run_once,
+)
 from jaxreid.training.grouping import Task, grouped
 from jaxreid.training.workdir import fingerprint
 
@@ -87,7 +97,7 @@ def train(directory: Path, data: Sets, settings: Settings, *, seed: int, every: 
         name += f"_and_{len(group) - 1}_more" if len(group) > 1 else ""
         # Called again, a finished training only reads its last checkpoint.
         given = (directory / name, data.train, group, settings, seed, every)
-        state = cache(partial(_train_group, *given))
+        state = remembered(partial(_train_group, *given))
         made_by = {"unitygan": asdict(settings), "cameras": group, "seed": seed}
         made_by |= {"data": data.made_by, "size": data.train.size}
         fingerprints.append(run_once(directory / name, made_by, state, trains=True))

@@ -64,8 +64,12 @@ def merging_step(
     merging = {"share": options["share"], "size_weight": options["size_weight"]}
 
     def cluster() -> None:
+        """Once: what a checkpoint has learned belongs to these labels, rounded as they were."""
+        if (directory / "clusters.npy").exists():
+            return
         labels = merged(before, images, **merging) if before else np.arange(len(images))
-        np.save(directory / "clusters.npy", labels)
+        np.save(directory / "unfinished.npy", labels)
+        (directory / "unfinished.npy").replace(directory / "clusters.npy")
 
     def make() -> None:
         processes.tell(cluster)

@@ -5,7 +5,7 @@ CycleGAN converts visible to infrared images and back; converted images join the
 smoothed labels, beside a ranking loss across modalities and one within each.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,9 @@ from jaxreid.stages import (
     sets,
 )
 from jaxreid.stages.modal_turn import FORMS, Side, Terms
+from jaxreid.stages.modalities import Tests
+from jaxreid.stages.scoring import Arm, Features
+from jaxreid.stages.sets import Sets
 from jaxreid.training import Every
 
 
@@ -93,14 +96,31 @@ def ce2l_loss(visible: Side, thermal: Side, options: Losses) -> tuple[Terms, Ter
         apart(other, anchors, other_in, anchors_in, options)
         for other, anchors, other_in, anchors_in in ((t, v, in_t, in_v), (v, t, in_v, in_t))
     ]
-    right = [(rank < options.cross_margin).astype(jnp.float32) for rank in ranks]
+    right = [nearer(v, t, in_v, in_t), nearer(t, v, in_t, in_v)]
     terms = {
         "identity": options.identity * mean(entropy, ~both.converted),
         "lsr": options.lsr * mean(entropy, both.converted),
         "cross": options.cross * (mean(ranks[0], in_v) + mean(ranks[1], in_t)),
         "intra": options.intra * sum(within),
     }
-    return terms, {"ranked_right": (mean(right[0], in_v) + mean(right[1], in_t)) / 2}
+    values, where = (jnp.concatenate(parts) for parts in zip(*right, strict=True))
+    return terms, {"ranked_right": mean(values, where)}
+
+
+def nearer(
+    anchors: Side, side: Side, anchors_where: jax.Array, where: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Whether an anchor's farthest positive in ``side`` is nearer than its nearest negative.
+
+    Returns:
+        1 or 0 per anchor ``[N]``, and which of them count: those with a positive and a negative.
+    """
+    found = losses.mine_pairs(
+        anchors.embeddings, anchors.labels, side.embeddings, side.labels, where=where
+    )
+    squares = [jnp.square(anchors.embeddings - side.embeddings[rows]).sum(-1) for rows in found]
+    counted = anchors_where & (found[0] >= 0) & (found[1] >= 0)
+    return (squares[0] < squares[1]).astype(jnp.float32), counted
 
 
 def apart(side: Side, anchors: Side, where: jax.Array, anchors_where: jax.Array, options: Losses):
@@ -117,6 +137,12 @@ def apart(side: Side, anchors: Side, where: jax.Array, anchors_where: jax.Array,
 def mean(values: jax.Array, where: jax.Array) -> jax.Array:
     """Over the entries that ``where`` names; 0 if there is none."""
     return jnp.where(where, values, 0.0).sum() / jnp.maximum(where.sum(), 1)
+
+
+def tested(features: Sequence[Features], data: Sets, how: Tests) -> list[Arm]:
+    """The arms of one training, its last step first, by the distance that its paper ranks by."""
+    last, *kept = features
+    return modalities.score(last, data, how, kept, modal_rivals.PLAIN)
 
 
 def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
@@ -161,7 +187,7 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     trained += [
         train(name, net, ce2l_loss, terms, generated=images) for name, images in made.items()
     ]
-    found = [arm for last, *kept in trained for arm in modalities.score(last, data, how, kept)]
+    found = [arm for features in trained for arm in tested(features, data, how)]
     for name in options["features"]:
         vectors = handcrafted.arm(workdir, data, name)
         found += modalities.score(vectors, data, modalities.plain(how))

@@ -6,6 +6,7 @@ a small siamese net M that embeds a translated image near its original and far f
 other domain; local max pooling (LMP) at test.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ def method(options: Mapping[str, Any], steps: int) -> Method:
     """
     net = in_dtype(SiaNet(options["width"], options["blocks"]))
     pairs = {"margin": options["margin"], "pairs": options["pairs"]}
+    late = (("M", math.ceil(options["siamese_from"] * steps)),)
 
     def begun(share: float, step) -> jax.Array:
         return jnp.where(step >= share * steps, 1.0, 0.0)
@@ -58,8 +60,9 @@ def method(options: Mapping[str, Any], steps: int) -> Method:
         nets=(("M", net),),
         turns=(Phase(("M",), siamese),),
         rates=rates,
+        late=late,
         epoch=min,
-        made_by=tuple(sorted(options.items())),
+        made_by=(*sorted(options.items()), ("late", late)),
     )
 
 

@@ -3,6 +3,7 @@
 from jaxreid.training.loop import Every, Preempted, fit
 from jaxreid.training.mesh import divided, make_mesh, parallel, shards
 from jaxreid.training.precision import cached, computing, in_dtype
+from jaxreid.training.processes import remembered
 from jaxreid.training.state import Net, State, create
 from jaxreid.training.step import Aux, Interlude, Phase, Step, alternate
 from jaxreid.training.workdir import WorkdirError, run_once
@@ -26,6 +27,7 @@ __all__ = [
     "in_dtype",
     "make_mesh",
     "parallel",
+    "remembered",
     "run_once",
     "shards",
 ]

@@ -14,6 +14,8 @@ from orbax.checkpoint import checkpoint_managers as policies
 from jaxreid.training import mirror, processes, seals
 from jaxreid.training.files import write_json
 
+_ELSEWHERE = (MemoryError, PermissionError, TimeoutError)
+
 
 class Checkpoints:
     """Checkpoints of one training run; of joint processes all write and read.
@@ -35,6 +37,7 @@ class Checkpoints:
             options["multiprocessing_options"] = ocp.options.MultiprocessingOptions(
                 primary_host=this, active_processes={this}, barrier_sync_key_prefix=f"p{this}"
             )
+        self._unsealed = True
         self._manager = ocp.CheckpointManager(
             directory.absolute(), options=ocp.CheckpointManagerOptions(**options)
         )
@@ -42,11 +45,22 @@ class Checkpoints:
     def save(self, step: int, state: Any) -> None:
         """Starts writing ``state`` as of ``step``; a step already on disk is left alone."""
         if step not in self._manager.all_steps():
+            self.finish()
+            mirror.push()
             with self._writing():
-                self._manager.wait_until_finished()
-                self._seal()
-                mirror.push()
                 self._manager.save(step, args=ocp.args.StandardSave(state), force=True)
+            self._unsealed = True
+
+    def settle(self) -> None:
+        """Seals what has been saved meanwhile; called often, so that little stays unsealed."""
+        if self._unsealed and not self._manager.is_saving_in_progress():
+            self.finish()
+
+    def finish(self) -> None:
+        """Waits until everything is on disk, and seals it."""
+        with self._writing():
+            self._manager.wait_until_finished()
+            self._seal()
 
     def restore(self, abstract: Any, until: int) -> Any | None:
         """The newest readable state not after step ``until``, else None.
@@ -54,7 +68,8 @@ class Checkpoints:
         It comes in the shapes and shardings of ``abstract``.
 
         A checkpoint that cannot be read (cut short, damaged disk) is set aside after saying so,
-        and the one before is taken: training then repeats the steps in between.
+        and the one before is taken: training then repeats the steps in between. What has nothing
+        to do with its files (no memory, no permission) is raised.
         """
         steps = [step for step in self._manager.all_steps() if step <= until]
         for step in sorted(steps, reverse=True):
@@ -62,6 +77,8 @@ class Checkpoints:
                 self._require_whole(step)
                 return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
             except Exception as error:  # noqa: BLE001  whatever orbax and tensorstore raise
+                if isinstance(error, _ELSEWHERE) or "RESOURCE_EXHAUSTED" in str(error):
+                    raise
                 reason = str(error).strip().partition("\n")[0][:160]
                 print(
                     f"checkpoint {step} in {self._manager.directory} cannot be read "
@@ -86,9 +103,7 @@ class Checkpoints:
 
     def close(self) -> None:
         """Waits until everything is on disk."""
-        with self._writing():
-            self._manager.wait_until_finished()
-            self._seal()
+        self.finish()
         self._manager.close()
 
     def _seal(self) -> None:
@@ -97,6 +112,7 @@ class Checkpoints:
         for item in items if processes.leads() or not processes.joint() else ():
             if item.exists() and not (item / seals.SEAL).exists():
                 write_json(item / seals.SEAL, seals.of(item))
+        self._unsealed = False
 
     def _require_whole(self, step: int) -> None:
         altered = processes.tell(lambda: [p.name for p in seals.altered(self._item(step))])
@@ -118,3 +134,25 @@ class Checkpoints:
                 f"no space left for checkpoints in {self._manager.directory}: free some disk, then "
                 "the same command continues from the last complete one"
             ) from None
+
+
+def newest(directory: Path) -> Any:
+    """The newest checkpoint as nested dicts upon one device, whatever it was saved from.
+
+    Raises:
+        ValueError: there is none, or it has changed since it was written.
+    """
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    handler = ocp.StandardCheckpointHandler()
+    with ocp.CheckpointManager(directory.absolute(), item_handlers=handler) as manager:
+        step = manager.latest_step()
+        if step is None:
+            raise ValueError(f"{directory} has no checkpoint")
+        if altered := seals.altered(directory / str(step) / "default"):
+            raise ValueError(f"{altered[0]} is missing or has changed since it was written")
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        known: Any = manager.item_metadata(step)
+        shapes = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), known
+        )
+        return manager.restore(step, args=ocp.args.StandardRestore(shapes))

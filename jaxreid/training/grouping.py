@@ -1,5 +1,6 @@
 """Models trained beside one another: how many share a program, decided once per directory."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,11 +59,20 @@ def covers(groups: list[list[int]], models: int) -> bool:
     return sorted({i for group in groups for i in group}) == list(range(models))
 
 
-def bytes_needed(init: Callable[[], Any], step: Step, batch: Mapping[str, Any]) -> int:
-    """Memory that one device needs to take any of the step's turns, its arguments included."""
-    needed = 0
+def bytes_needed(init: Callable[[], Any], step: Step, batch: Mapping[str, Any]) -> float:
+    """Memory that one device needs to take any of the step's turns, its arguments included.
+
+    Infinite, where the compiler refuses a program for what it needs, as that of TPUs does.
+    """
+    needed = 0.0
     for program in set(step.programs):
-        compiled = jax.jit(program, donate_argnums=0).lower(jax.eval_shape(init), batch).compile()
+        lowered = jax.jit(program, donate_argnums=0).lower(jax.eval_shape(init), batch)
+        try:
+            compiled = lowered.compile()
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            return math.inf
         said = compiled.memory_analysis()
         assert said is not None
         arguments = said.argument_size_in_bytes + said.output_size_in_bytes

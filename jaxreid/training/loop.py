@@ -1,5 +1,6 @@
 """The one loop: resume, step, log, sample, save, stop on preemption."""
 
+import itertools
 import signal
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -22,6 +23,7 @@ from jaxreid.training.state import State
 from jaxreid.training.step import Program, Step
 
 Batch = Mapping[str, np.ndarray]
+_JOINT_STEPS = itertools.count(1)  # of all trainings of joint processes
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def fit(
     replicated = NamedSharding(mesh, PartitionSpec())
     label, leads = directory.name, processes.leads()
 
-    with ExitStack() as opened:
+    with _stop_signal() as due, ExitStack() as opened:
         checkpoints = opened.enter_context(closing(Checkpoints(directory / "checkpoints", keep)))
         state = processes.spread(init(), state_sharding)
         restored = checkpoints.restore(_abstract(state), steps)
@@ -100,14 +102,13 @@ def fit(
             print(f"{label}: continues from step {start}", flush=True)
         progress = Progress(label, steps)
         writer = opened.enter_context(closing(MetricWriter(directory, start))) if leads else None
-        due = opened.enter_context(_stop_signal())
         window: list[dict[str, jax.Array]] = []
         for index, batch in progress.watched(batches(start, steps)):
             compiled = programs[index % len(programs)]
             state, metrics = compiled(state, processes.spread(dict(batch), batch_sharding))
             window.append(metrics)
             done, last = index + 1, index + 1 == steps
-            stop = due(done)
+            stop = due()
             saving = last or stop or done in keep or done % every.save == 0
             logging = last or stop or done % every.log == 0 or index == start
             values = _summary(window, done) if saving or logging else {}
@@ -121,8 +122,11 @@ def fit(
                 if leads:
                     sample(shown, done)
             if saving:
+                _require_finite(state, done)
                 checkpoints.save(done, state)
-            if stop and not last:
+            checkpoints.settle()
+            if stop:
+                checkpoints.finish()
                 raise Preempted(label, done)
         return processes.gather(state, replicated)
 
@@ -158,22 +162,36 @@ def _summary(window: list[dict[str, jax.Array]], done: int) -> dict[str, float]:
     return {n: float(np.mean([row[n] for row in rows if n in row])) for n in names}
 
 
+def _require_finite(state: State, done: int) -> None:
+    """A gradient may overflow where every logged value is finite; then nothing may be saved."""
+    for name, net in state.nets.items():
+        for leaf in jax.tree.leaves((net.params, net.stats)):
+            if not all(np.all(np.isfinite(part.data)) for part in leaf.addressable_shards):
+                raise FloatingPointError(
+                    f"step {done}: weights of {name} stopped being finite; lower the learning rate "
+                    "or look at the data (the last checkpoint is intact)"
+                )
+
+
 @contextmanager
-def _stop_signal() -> Iterator[Callable[[int], bool]]:
+def _stop_signal() -> Iterator[Callable[[], bool]]:
     """Tells after a step whether to stop: after SIGTERM, or where all processes agreed to.
 
-    The handler before is put back afterwards. Joint processes leave the signal to JAX, which tells
-    all of them the same step.
+    The handler before is put back afterwards, and hears of a signal that came too late. Joint
+    processes leave the signal to JAX, which tells all of them the same step, counted over all
+    trainings: a notice between two of them stops the second.
     """
     if processes.joint():
-        yield multihost_utils.reached_preemption_sync_point
+        yield lambda: multihost_utils.reached_preemption_sync_point(next(_JOINT_STEPS))
         return
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield lambda step: event.is_set()
+        yield event.is_set
         return
     before = signal.signal(signal.SIGTERM, lambda *_: event.set())
     try:
-        yield lambda step: event.is_set()
+        yield event.is_set
     finally:
         signal.signal(signal.SIGTERM, before)
+    if event.is_set():
+        signal.raise_signal(signal.SIGTERM)

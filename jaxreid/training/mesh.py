@@ -30,8 +30,8 @@ def parallel(mode: str, number: int = 0) -> Iterator[None]:
     Args:
         mode: ``jit``, ``pmap`` or ``accumulate``.
         number: of shards but under ``jit``, a multiple of the number of devices, each of which
-            takes as many, at once or one after the other; 0 is one per device, which leaves
-            nothing to accumulate. The result depends on it, not on the devices nor on the order.
+            takes as many, at once or one after the other; 0 is one per device, and too few to
+            accumulate. The result depends on it, not on the devices nor on the order.
 
     Raises:
         ValueError: an unknown mode, shards under ``jit``, shards that devices cannot share.
@@ -41,10 +41,10 @@ def parallel(mode: str, number: int = 0) -> Iterator[None]:
     if mode == "jit" and number:
         raise ValueError(f"config.shards is {number}, but config.parallel 'jit' has no shards")
     devices = jax.device_count()
-    if mode == "accumulate" and number <= devices:
+    if mode == "accumulate" and number < max(devices, 2):
         raise ValueError(
-            f"config.shards is {number}: config.parallel 'accumulate' needs more than the "
-            f"{devices} devices take at once"
+            f"config.shards is {number}: config.parallel 'accumulate' needs two or more, and one "
+            f"for each of the {devices} devices at least"
         )
     if number < 0 or number % devices:
         raise ValueError(

@@ -20,7 +20,7 @@ from uuid import uuid4
 
 from etils import epath
 
-from jaxreid.training.files import WorkdirError, cache, write_json
+from jaxreid.training.files import WorkdirError, cache, locked, write_json
 
 LIST = ".files.json"
 Sizes = dict[str, list[int]]  # of every file by its path: bytes, and here the time of its change
@@ -40,7 +40,7 @@ class Mirror:
         mine, newest = _read(epath.Path(here) / LIST), _read(there / LIST)
         if newest["generation"] > mine["generation"]:
             print(f"{there}: copied to {here}", flush=True)
-            shutil.rmtree(here, ignore_errors=True)
+            _set_aside(here)
             _together(partial(_take, there, here), newest["files"])
             here.mkdir(parents=True, exist_ok=True)
             mine = {"generation": newest["generation"], "files": _files(here)}
@@ -81,25 +81,41 @@ def kept(here: Path, there: str) -> Iterator[None]:
         there: such as ``gs://bucket/runs/market``.
 
     Raises:
-        WorkdirError: ``there`` cannot be read, or in the end not written.
+        WorkdirError: ``there`` cannot be read, or in the end not written; another run of this
+            machine works ``here``.
     """
-    try:
-        mirror = Mirror(here, epath.Path(there))
-    except Exception as error:  # whatever the packages of a storage raise
-        raise WorkdirError(unreachable(there, error)) from error
-    token = _CURRENT.set(mirror)
-    try:
-        yield
-    finally:
-        _CURRENT.reset(token)
+    # Locked before anything else: who is refused must neither replace nor push what is there.
+    with locked(here.with_name(f".{here.name}.lock"), here):
         try:
-            mirror.push()
-        except WorkdirError:
-            raise
-        except Exception as error:
-            raise WorkdirError(
-                f"{there} cannot be written ({error}); all is in {here}: the same command goes on"
-            ) from error
+            mirror = Mirror(here, epath.Path(there))
+        except Exception as error:  # whatever the packages of a storage raise
+            raise WorkdirError(unreachable(there, error)) from error
+        token = _CURRENT.set(mirror)
+        try:
+            yield
+        finally:
+            _CURRENT.reset(token)
+            _push_last(mirror, here, there)
+
+
+def _push_last(mirror: Mirror, here: Path, there: str) -> None:
+    try:
+        mirror.push()
+    except WorkdirError:
+        raise
+    except Exception as error:
+        raise WorkdirError(
+            f"{there} cannot be written ({error}); all is in {here}: the same command goes on"
+        ) from error
+
+
+def _set_aside(here: Path) -> None:
+    """What is ``here``, of an older generation, may never have been uploaded: it is kept."""
+    if here.exists() and any(here.iterdir()):
+        aside = here.with_name(f"{here.name}.before")
+        shutil.rmtree(aside, ignore_errors=True)
+        here.rename(aside)
+        print(f"what was there before is in {aside}", flush=True)
 
 
 def push() -> None:
@@ -169,7 +185,7 @@ def local_name(there: str) -> str:
 def unreachable(there: str, error: Exception) -> str:
     """What to say of storage that cannot be read."""
     extra = {"gs": "gcs", "s3": "s3"}.get(there.partition("://")[0])
-    how = f"it needs pip install 'jaxreid[{extra}]' and your credentials"
+    how = f"it needs .venv/bin/pip install -c constraints.txt -e '.[{extra}]' and your credentials"
     said = f"{there} cannot be read ({error!r:.200})"
     return f"{said}; {how if extra else 'paths on object storage begin with gs:// or s3://'}"
 

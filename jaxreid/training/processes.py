@@ -8,6 +8,7 @@ directory, which all must see.
 
 import itertools
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -29,9 +30,12 @@ _WEEK = 7 * 24 * 3600 * 1000  # milliseconds
 class Abandoned(SystemExit):
     """The first process stopped while this one was waiting for it."""
 
-    def __init__(self, reason: str):
-        """Leaves with 1; the first process has said why."""
-        super().__init__(f"process {jax.process_index()}: the first process stopped: {reason}")
+    def __init__(self, reason: str, code: int = 1):
+        """Leaves as the first process does, which has said why: with 143 after SIGTERM."""
+        super().__init__(code)
+        print(
+            f"process {jax.process_index()}: the first process stopped: {reason}", file=sys.stderr
+        )
 
 
 def joint() -> bool:
@@ -67,17 +71,35 @@ def tell(find: Callable[[], Any]) -> Any:
     if not leads():
         said = json.loads(client.blocking_key_value_get(key, _WEEK))
         if "stopped" in said:
-            raise Abandoned(said["stopped"])
+            raise Abandoned(said["stopped"], said["code"])
         return said["found"]
     try:
         with _alone():
             found = find()
         said = json.dumps({"found": found})
     except BaseException as error:
-        client.key_value_set(key, json.dumps({"stopped": f"{type(error).__name__}: {error}"}))
+        code = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
+        said = {"stopped": f"{type(error).__name__}: {error}", "code": code}
+        client.key_value_set(key, json.dumps(said))
         raise
     client.key_value_set(key, said)
     return found
+
+
+def remembered(find: Callable[[], _T]) -> Callable[[], _T]:
+    """``find``, called once for all joint calls, and once for all others.
+
+    A process that has read a training alone has to read it once more with all others when they do.
+    """
+    found: dict[bool, _T] = {}
+
+    @wraps(find)
+    def get() -> _T:
+        if joint() not in found:
+            found[joint()] = find()
+        return found[joint()]
+
+    return get
 
 
 def first(act: Callable[_P, _T]) -> Callable[_P, _T]:

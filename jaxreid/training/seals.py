@@ -12,7 +12,7 @@ from typing import Any
 
 SEAL = "seal.json"
 OPEN = {"checkpoints", "unreadable", "samples", "tensorboard"}  # may change, or have other seals
-LOOSE = {SEAL, "settings.json", "done.json", "metrics.jsonl"}
+LOOSE = {SEAL, "settings.json", "done.json", "metrics.jsonl"}  # and hidden files, such as locks
 
 
 def of(directory: Path) -> dict[str, str]:
@@ -53,7 +53,8 @@ def _files(directory: Path) -> Iterator[Path]:
     for folder, folders, names in os.walk(directory):
         inside = (name for name in folders if not Path(folder, name, "settings.json").exists())
         folders[:] = sorted(set(inside) - OPEN)
-        yield from (Path(folder, name) for name in sorted(set(names) - LOOSE))
+        shown = (name for name in names if not name.startswith("."))
+        yield from (Path(folder, name) for name in sorted(set(shown) - LOOSE))
 
 
 def _digest(path: Path) -> str:

@@ -3,7 +3,6 @@
 Runs below a directory that was marked by ``share`` take finished stages over from one another.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxreid.training import mirror, processes, seals
-from jaxreid.training.files import WorkdirError, write_json
+from jaxreid.training.files import WorkdirError, locked, write_json
 from jaxreid.training.mesh import shards
 from jaxreid.training.precision import dtype
 
@@ -47,8 +46,8 @@ def run_once(
     What was completed is sealed (``seals``), and refused where it has changed since.
 
     Below a root marked by ``share``, a ``directory`` that does not exist yet becomes a link to a
-    finished stage of the same name and settings, if there is one. Stages only read what others
-    have finished, so nobody writes through the link.
+    finished stage of the same name and settings, if there is one. A stage inside a linked one is
+    made where the link leads: who comes second waits for who makes it.
 
     Args:
         directory: the stage's own directory, created if needed.
@@ -78,9 +77,10 @@ def run_once(
         return False
 
     def whole() -> None:
-        if not begin():
-            make()
-            end()
+        with _only_maker(directory):
+            if not begin():
+                make()
+                end()
 
     def end() -> None:
         write_json(directory / seals.SEAL, seals.of(directory))
@@ -93,6 +93,17 @@ def run_once(
         make()
         processes.tell(end)
     return fingerprint(settings)
+
+
+@contextmanager
+def _only_maker(directory: Path) -> Iterator[None]:
+    """Other runs may come to the same stage by links to the one above it."""
+    above = directory.parent
+    if above.exists() and (above / "done.json").exists():
+        with locked(above / f".{directory.name}.lock", directory, wait=True):
+            yield
+    else:
+        yield
 
 
 def _mode() -> dict[str, Any]:
@@ -129,10 +140,11 @@ def _take_over(directory: Path, settings: Mapping[str, Any]) -> None:
 
 def refuse_others(directory: Path, settings: Mapping[str, Any]) -> None:
     """Raises ``WorkdirError`` if ``directory`` was begun with settings other than these."""
-    found = directory / "settings.json"
-    if not found.exists():
+    found = [f for f in ("settings.json", "done.json") if (directory / f).exists()]
+    if not found:
         return
-    old, new = flat(seals.read_json(found)), flat(json.loads(json.dumps(settings)))
+    old = flat(seals.read_json(directory / found[0]))
+    new = flat(json.loads(json.dumps(settings)))
     names = [k for k in sorted(old.keys() | new.keys()) if old.get(k, "-") != new.get(k, "-")]
     if names:
         rows = [f"  {k}: {old.get(k, 'absent')} there, {new.get(k, 'absent')} now" for k in names]
@@ -162,25 +174,11 @@ def fingerprint(settings: Mapping[str, Any]) -> str:
 def occupied(directory: Path) -> Iterator[None]:
     """Keeps other runs out of ``directory``, until the end or the death of this process.
 
-    Where the file system knows no locks, nobody is kept out.
-
     Raises:
         WorkdirError: if another run works there.
     """
     with ExitStack() as held:
-
-        def take() -> None:
-            file = held.enter_context((directory / ".lock").open("w"))
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise WorkdirError(
-                    f"another run works in {directory}: wait for its end, or use another --workdir"
-                ) from None
-            except OSError:
-                return
-
-        processes.tell(take)
+        processes.tell(lambda: held.enter_context(locked(directory / ".lock", directory)))
         yield
 
 

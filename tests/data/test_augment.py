@@ -120,6 +120,13 @@ def test_colour_jitter_is_one_gain_per_image_and_channel():
     np.testing.assert_allclose(augment.colour_jitter(KEY, images, 0.0), images, atol=1e-6)
 
 
+def test_random_translation_of_all_enlarges_all():
+    ramp = np.linspace(-1, 1, 128, dtype=np.float32)
+    images = np.broadcast_to(ramp[:, None, None], (64, 128, 64, 3))
+    slopes = np.diff(np.asarray(augment.random_translation(KEY, images, 1.0))[:, 20:100, 5], axis=1)
+    np.testing.assert_allclose(slopes, 8 / 9 * (ramp[1] - ramp[0]), rtol=1e-3)
+
+
 def test_random_translation_enlarges_every_other_image_by_an_eighth():
     images = ramp(400, 16, 8)
     out = np.asarray(augment.random_translation(KEY, images))

@@ -131,6 +131,18 @@ def test_nothing_is_left_among_temporary_files(official, tmp_path, monkeypatch):
     assert not any((tmp_path / "temporary").iterdir())
 
 
+@pytest.mark.parametrize("notice", [True, False])
+def test_a_partial_set_is_said_to_be_one_unless_a_world_stands_in(
+    official, tmp_path, capsys, notice
+):
+    root = official("market1501")
+    given = {"allow_partial": True, "notice": notice}
+    prepare("market1501", root, tmp_path / "records", **given)
+    said = capsys.readouterr().out
+    assert ("not the complete Market-1501, so scores do not compare" in said) == notice
+    assert ("where 751 are published" in said) == notice
+
+
 def test_writing_twice_gives_equal_files(official, tmp_path):
     root = official("market1501")
     for name in ("a", "b"):

@@ -124,6 +124,17 @@ def test_sysu_protocols_hide_camera_2_from_queries_of_camera_3_alone():
     assert scores.rank(1) == 1
 
 
+@by_mode
+def test_queries_that_the_mask_does_not_know_are_refused(problem, mode, protocol):
+    """With query and gallery exchanged it would hide camera 3 from a query of camera 4."""
+    _, pool, permutations = problem
+    trials = drawn(pool, protocol.draw, permutations)
+    said = r"infrared cameras \[2, 5\] .counted from 0., but there are queries of \[0, 1, 3, 4\]"
+    with pytest.raises(ValueError, match=said):
+        evaluate(pool, pool, protocol, trials=trials)
+    evaluate(pool, pool, replace(protocol, draw=None))  # cameras may be counted from 1 there
+
+
 # --- sizes ------------------------------------------------------------------------------------
 
 

@@ -68,7 +68,7 @@ def test_what_is_missing_is_named(tmp_path, monkeypatch):
             tool()
     np.savez(tmp_path / "pose_landmark_full.npz", tflite=np.zeros(3, np.uint8))
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'jaxreid\[masks\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"-e '\.\[masks\]'"):
         person.segmenter()
 
 

@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs.ce2l import get_config
+from configs.ce2l import SWEEPS, get_config
+from jaxreid import sweep
 from jaxreid.data import augment
-from jaxreid.stages import modal
+from jaxreid.stages import modal, reid
 from jaxreid.stages.modal_batches import batches
 from jaxreid.stages.modal_turn import Settings, augmented
+from jaxreid.stages.sets import Generated
 
 SETTINGS = Settings(**get_config("tiny").modal.to_dict())
 
@@ -138,6 +140,67 @@ def test_what_cannot_be_trained_is_refused(fields, message):
     data = SimpleNamespace(train=people([1, 1, 1], [1, 1, 1]))
     with pytest.raises(ValueError, match=message):
         modal.require(replace(SETTINGS, **{"batch": 2, **fields}), data)
+
+
+@pytest.mark.parametrize(
+    ("scale", "depth", "width", "count"),
+    [("paper", 50, 64, 23_517_568), ("demo", 18, 16, None)],
+)
+def test_the_resnet_of_the_sweep_has_the_width_of_its_scale(scale, depth, width, count):
+    row = sweep.configs(get_config(scale), SWEEPS["net"])["resnet"]["modal"]
+    settings = Settings(**row)
+    assert (settings.net, settings.depth) == ("resnet", depth)
+    images = jax.ShapeDtypeStruct((2, *settings.size, 3), jnp.float32)
+    build = modal.build(settings, 206).init_with_output
+    outputs, variables = jax.eval_shape(build, jax.random.key(0), images, images)
+    params = dict(variables["params"])
+    assert params["visible"]["conv1"]["kernel"].shape[-1] == width
+    assert outputs["test"].shape == (4, width * (32 if depth == 50 else 8))
+    params.pop("head")
+    assert count in (None, sum(leaf.size for leaf in jax.tree.leaves(params)))
+
+
+@pytest.mark.parametrize("fill", [True, False])
+def test_the_last_batch_is_filled_up_or_left_as_it_is(fill):
+    seen = []
+
+    def look(rows):
+        seen.append(rows.tolist())
+        return rows * 10
+
+    found = reid.by_batches(look, np.array([4, 5, 6, 7, 8]), 3, fill)
+    assert found.tolist() == [40, 50, 60, 70, 80]
+    assert seen == [[4, 5, 6], [7, 8, 7] if fill else [7, 8]]
+
+
+def test_batch_statistics_at_test_are_those_of_the_images_themselves(quick_compiler):
+    settings = replace(SETTINGS, batch=4, fc6_bn_eval="batch")
+    net = modal.build(settings, 3)
+    variables = modal._fresh(net, settings.size, jax.random.key(0))
+    images = np.random.default_rng(0).integers(0, 256, (13, *settings.size, 3), np.uint8)
+    split = SimpleNamespace(modalities=np.arange(13) % 2, images=lambda rows: images[rows])
+    split.resized = lambda size: split
+    found = modal._embed(net, lambda: variables, settings, split)
+    for modality, name, last in ((0, "visible", 3), (1, "thermal", 2)):
+        rows = np.flatnonzero(split.modalities == modality)[-last:]
+        alone = modal._look(net, variables, images[rows], name)
+        np.testing.assert_allclose(found[rows], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        (("b", "a"), "converted image 0 was made of b, but training image 0 is a: .* order"),
+        (("a",), "converted image 1 was made of nothing, but training image 1 is b"),
+        (("a", "b", "c"), "made of c, but training image 2 is nothing"),
+    ],
+)
+def test_converted_images_of_other_rows_are_refused(tmp_path, sources, message):
+    data = SimpleNamespace(train=SimpleNamespace(names=("a", "b")))
+    made = Generated(SimpleNamespace(sources=sources), "x", "modalities")
+    with pytest.raises(ValueError, match=message):
+        modal.train(tmp_path, data, "x", SETTINGS, seed=0, every=None, generated=made)
+    assert not list(tmp_path.iterdir())
 
 
 def test_weights_that_are_not_there_are_refused():

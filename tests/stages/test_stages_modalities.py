@@ -8,8 +8,8 @@ from PIL import Image
 from scipy.io import matlab
 
 from jaxreid.data import LAYOUTS
-from jaxreid.evaluation import REGDB, SYSU_ALL, SYSU_INDOOR, drawn, evaluate
-from jaxreid.stages import generate, modalities, scoring, sets
+from jaxreid.evaluation import REGDB, SYSU_ALL, SYSU_INDOOR, camera_pairs, drawn, evaluate
+from jaxreid.stages import generate, modalities, publish, scoring, sets
 from jaxreid.stages.modalities import INFRARED, VISIBLE
 from jaxreid.stages.scoring import Features
 from jaxreid.training import WorkdirError
@@ -148,7 +148,9 @@ def test_regdb_is_tested_in_both_directions(regdb, tmp_path):
     assert seen == [len(data.query), len(data.gallery)]  # once each
     kept = features._replace(name="known_step_2", directory=tmp_path / "step_2")
     again = modalities.score(features, data, how, [kept])
-    assert [arm.name for arm in again] == [first.name, second.name, "known_step_2"]
+    names = [first.name, second.name, "known_step_2", "known_step_2_thermal_query"]
+    assert [arm.name for arm in again] == names
+    np.testing.assert_array_equal(again[3].query.pids, again[2].gallery.pids)
     assert len(seen) == 4
 
 
@@ -171,6 +173,9 @@ def test_sysu_is_searched_all_over_and_indoors(sysu, tmp_path):
         assert said in how.note and bool(said) == bool(how.note)
         first, indoor = modalities.score(known(tmp_path)[0], data, how)
         assert indoor.name == "known_indoor" and first.scores.trials == 10
+        kept = known(tmp_path)[0]._replace(name="known_step_2", directory=tmp_path / "step_2")
+        earlier = modalities.score(known(tmp_path)[0], data, how, [kept])[2:]
+        assert [arm.scores.protocol for arm in earlier] == [SYSU_ALL, SYSU_INDOOR]
         assert (first.scores.protocol, indoor.scores.protocol) == (SYSU_ALL, SYSU_INDOOR)
         assert indoor.scores.gallery_size < first.scores.gallery_size
     with pytest.raises(ValueError, match="draws 10 pictures per person and camera, but there are"):
@@ -189,6 +194,36 @@ def test_the_galleries_that_are_reranked_are_those_that_were_drawn(sysu, tmp_pat
     trials = drawn(arm.gallery, SYSU_ALL.draw, by_file.permutations)
     assert scoring.reranked(arm) == evaluate(arm.query, arm.gallery, rules, trials=trials)
     assert scoring.reranked(arm) != evaluate(arm.query, arm.gallery, rules)
+
+
+def test_camera_pairs_and_pictures_are_of_the_first_gallery_that_was_drawn(sysu, tmp_path):
+    root, data = sysu
+    vectors = np.random.default_rng(0).normal(size=(len(data.gallery), 8))
+    features = Features("x", tmp_path, lambda split: vectors[: len(split)], "x")
+    how = modalities.tests(data, str(root / "exp/rand_perm_cam.mat"), multi_shot=False)
+    arm = modalities.score(features, data, how)[0]
+    rows = drawn(arm.gallery, SYSU_ALL.draw, how.permutations)[0]
+    assert len(rows) == 3 * 4 < len(data.gallery)
+    config = {"system": "x", "seed": 0, "rerank": False, "data": {"name": "world"}}
+    found = publish.publish(tmp_path / "run", config, data, [arm])
+    one, whole = (
+        camera_pairs(arm.query, gallery, SYSU_ALL).to_dict()
+        for gallery in (arm.gallery.take(rows), arm.gallery)
+    )
+    assert found["camera_pairs"] == {"x": one} != {"x": whole}
+    page = (tmp_path / "run/report.html").read_text()
+    for what in ("rank-1, x", "mAP, x", "Ranked by average precision of the arm x"):
+        assert f"{what} in the first of 10 drawn galleries" in page
+    shown, searched = publish._searched(arm, data.gallery)
+    assert searched.names == tuple(data.gallery.names[row] for row in rows)
+    np.testing.assert_array_equal(shown.gallery.embeddings, arm.gallery.embeddings[rows])
+
+
+def test_one_gallery_is_shown_whole(regdb, tmp_path):
+    data = regdb[2]
+    arm = modalities.score(known(tmp_path)[0], data, modalities.tests(data, "", False))[0]
+    shown, searched = publish._searched(arm, data.gallery)
+    assert shown is arm and searched is data.gallery and publish._which(arm) == ""
 
 
 def test_permutations_are_none_of_regdbs_business(regdb):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +13,13 @@ import tiny
 
 from configs.ce2l import get_config
 from jaxreid import data
+from jaxreid.evaluation import REGDB
 from jaxreid.nets.pooling import unit
-from jaxreid.stages import modal
+from jaxreid.nets.streams import VARIANTS
+from jaxreid.stages import modal, modalities
 from jaxreid.stages.modal_rivals import Contrast, tone_loss
 from jaxreid.stages.modal_turn import Settings, Side, phase
+from jaxreid.stages.scoring import Features
 from jaxreid.systems import ce2l
 from jaxreid.systems.ce2l import Losses, ce2l_loss
 from jaxreid.training import WorkdirError, alternate, create
@@ -73,6 +77,43 @@ def test_golden_values_of_two_images_each():
     assert every["cross"] == pytest.approx(2 * (0.3625325672 + 0.3568374385), abs=1e-6)
     nearest = terms(side(T4, labels), side(T4, labels), anchored=False)
     assert nearest["intra"] == pytest.approx(0.1 * 2 * (0.04325046 * 2 / 4), abs=1e-7)
+
+
+def share_right(v, t, v_labels, t_labels):
+    """By loops: how often the farthest positive is nearer than the nearest negative."""
+    v, t = (np.array(x) / np.linalg.norm(x, axis=1, keepdims=True) for x in (v, t))
+    right = []
+    for sides in ((v, v_labels, t, t_labels), (t, t_labels, v, v_labels)):
+        for x, label in zip(*sides[:2], strict=True):
+            d, same = np.linalg.norm(sides[2] - x, axis=1), np.array(sides[3]) == label
+            if same.any() and not same.all():
+                right.append(d[same].max() < d[~same].min())
+    return np.mean(right)
+
+
+@pytest.mark.parametrize("positives", ["hardest", "all"])
+def test_ranked_right_is_counted_by_distances(positives):
+    labels = [0, 0, 1, 1]
+    found = terms(side(V4, labels), side(T4, labels), positives=positives)
+    assert found["ranked_right"] == share_right(V4, T4, labels, labels) == 3 / 8
+    # A person in one modality alone has no positive there, and counts neither way.
+    lonely = terms(side(V4, [0, 0, 1, 2]), side(T4, labels), positives=positives)
+    expected = share_right(V4, T4, [0, 0, 1, 2], labels)
+    assert lonely["ranked_right"] == pytest.approx(expected, abs=1e-6)
+    alone = terms(side(V4, [0] * 4), side(T4, [0] * 4), positives=positives)
+    assert alone["ranked_right"] == 0  # nobody else is there
+
+
+def test_far_positives_ranked_right_stay_right_in_sums():
+    """Two positives of half a margin each: their sum is a margin, yet both are nearer."""
+    turns = np.array([0.0, 0.3, -0.3, 0.55, np.pi])
+    points = np.stack([np.cos(turns), np.sin(turns)], 1)
+    visible = side(points[:1], [0])
+    thermal = side(points[1:], [0, 0, 1, 1])
+    every = terms(visible, thermal, positives="all")
+    assert every["ranked_right"] == terms(visible, thermal)["ranked_right"]
+    assert share_right(points[:1], points[1:], [0], [0, 0, 1, 1]) == every["ranked_right"] == 1
+    assert every["cross"] > LOSSES.cross_margin
 
 
 def test_the_order_of_people_changes_nothing():
@@ -164,6 +205,29 @@ def test_a_step_learns_and_moves_both_streams_or_one():
     assert moved[of_visible] == {"visible": True, "thermal": False, "fc7": True, "fc8": True}
 
 
+@pytest.mark.parametrize("name", ["baseline", "tone", "hcml", *VARIANTS])
+def test_arms_are_ranked_by_the_distance_of_their_paper(name, tmp_path):
+    """A long vector of the same direction: near at unit length, far by the plain distance."""
+    query = SimpleNamespace(pids=np.array([1, 2]), cameras=np.zeros(2, int))
+    gallery = SimpleNamespace(pids=np.array([1, 2]), cameras=np.ones(2, int))
+    vectors = {id(query): [[1.0, 0.0], [0.0, 1.0]], id(gallery): [[9.0, 1.0], [0.5, 1.0]]}
+    sets = SimpleNamespace(query=query, gallery=gallery, made_by="x")
+    views = {"thermal_query": modalities.View(REGDB, exchanged=True)}
+    how = modalities.Tests(REGDB, views)
+    steps = [
+        Features(each, tmp_path / each, lambda split: np.array(vectors[id(split)]), each)
+        for each in (name, f"{name}_step_2")
+    ]
+    arms = ce2l.tested(steps, sets, how)
+    names = [
+        f"{each}{view}" for each in (name, f"{name}_step_2") for view in ("", "_thermal_query")
+    ]
+    assert [arm.name for arm in arms] == names
+    plain = name in (*VARIANTS, "hcml")
+    assert {arm.scores.protocol.normalize for arm in arms} == {not plain}
+    assert arms[0].scores.rank(1) == (0.5 if plain else 1.0)
+
+
 def test_tones_loss_is_its_two_terms():
     left = side(V3, [0, 1, 2], logits=[LOGITS[0]] * 3)
     right = side(T3, [0, 2, 1], logits=[LOGITS[0]] * 3)
@@ -197,10 +261,12 @@ def test_it_goes_from_images_to_report(finished):
     results = json.loads((finished / "results.json").read_text())
     views = ("", "_thermal_query")
     arms = {f"{arm}{view}" for arm in (*OWN, *RIVALS, "hog") for view in views}
-    kept = {f"{arm}_step_2" for arm in (*OWN, "tone")}
+    kept = {f"{arm}_step_2{view}" for arm in (*OWN, "tone") for view in views}
     assert results["arms"].keys() == arms | kept
     for arm in results["arms"].values():
         assert arm["queries"] == 10 and arm["gallery_size"] == 10 and 0 <= arm["mAP"] <= 1
+    plain = {name for name, arm in results["arms"].items() if not arm["protocol"]["normalize"]}
+    assert plain == {f"{arm}{view}" for arm in ("zero_padding", "hcml", "hog") for view in views}
     real = data.load(finished / "records/tfds", (32, 16))
     tested = {*real["query"].pids.tolist(), *real["gallery"].pids.tolist()}
     for name in ("ce2l", "grey", "oracle"):

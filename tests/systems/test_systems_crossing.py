@@ -1,6 +1,7 @@
 """PTGAN and SPGAN: their terms by hand, who trains in which turn, and whole tiny runs."""
 
 import importlib.util
+import itertools
 import json
 from dataclasses import replace
 from functools import partial
@@ -122,6 +123,22 @@ def test_generators_feel_m_and_m_turns_alone():
     assert any(differ(before.nets["M"].params, moved[2.0].nets["M"].params))
 
 
+def test_m_begins_with_steps_of_its_rate_and_no_larger():
+    """Adam's first step is its rate; moments that had counted steps without M made it ten times."""
+    rng = np.random.default_rng(0)
+    batch = {side: rng.integers(256, size=(1, 2, 18, 18, 3)).astype(np.uint8) for side in "ab"}
+    options = SPGAN | {"siamese_from": 0.4, "contrastive_from": 1.0}
+    init, step = cycle.program(GAN, SIZE, 20, spgan.method(options, steps=10))
+    states, step = [init(jax.random.key(0)[None])], step.map(jax.jit)
+    for _ in range(5):
+        states.append(step(states[-1], batch)[0])
+    largest = [
+        max(float(jnp.abs(x - y).max()) for x, y in zip(*map(jax.tree.leaves, pair), strict=True))
+        for pair in itertools.pairwise(state.nets["M"].params for state in states)
+    ]
+    assert largest[:4] == [0, 0, 0, 0] and largest[4] == pytest.approx(GAN.rate, rel=1e-3)
+
+
 @pytest.fixture(scope="module", params=SYSTEMS)
 def finished(request, tmp_path_factory):
     workdir = tmp_path_factory.mktemp(request.param)
@@ -141,7 +158,8 @@ def test_a_system_goes_from_two_cities_to_report(finished):
     sets_of_images = {"source", "floor", name, "cut_and_paste", "oracle"}
     assert results["distances"].keys() == sets_of_images
     measures = ("fd", "kd", "precision", "recall")
-    keys = {f"{m}/reid_baseline_test" for m in measures} | {"colour/spread"}
+    keys = {f"{m}/reid_baseline_test" for m in (*measures, "d")} | {"colour/spread"}
+    keys |= {"N/images", "N/compared_with"}
     assert results["distances"]["oracle"].keys() == keys
     rows = {"real", "untranslated", name, "cut_and_paste", "oracle"} if OPTIONS[name] else set()
     assert results.get("quality", {}).keys() == rows
@@ -175,6 +193,11 @@ def test_distances_are_between_the_sets_that_they_name(finished, tmp_path, monke
         )
         return frechet_distance(moments(these), moments(those))
 
+    half = len(trains[1]) // 2
+    counts = {name: (x["N/images"], x["N/compared_with"]) for name, x in found.items()}
+    assert counts["source"] == (len(trains[0]), len(trains[1]))
+    assert sorted(counts["floor"]) == [half, len(trains[1]) - half]
+    assert {x["d/random_conv"] for x in found.values()} == {net.dim}
     key = "fd/random_conv"
     assert found["source"][key] == pytest.approx(apart(trains[0], trains[1]), rel=1e-4)
     assert found["oracle"][key] == pytest.approx(apart(fakes, trains[1]), rel=1e-4)

@@ -80,6 +80,53 @@ def test_two_processes_do_what_one_does(system, tmp_path):
     check_equal_to_one_process(system, tmp_path)
 
 
+JOINT = """if True:
+    import os, pathlib, signal, sys, time
+    sys.path[:0] = ["tests/training"]
+    import jax
+    this, address, root = int(sys.argv[1]), sys.argv[2], pathlib.Path(sys.argv[3])
+    jax.distributed.initialize(address, 2, this)
+    import test_training_loop as t
+    from jaxreid.training import Every, fit, remembered
+    from jaxreid.training.processes import tell
+
+    def train(name, steps):
+        given = {"steps": steps, "directory": root / name, "every": Every(9, 9, 9)}
+        return fit(t.init, t.STEP, t.batches, **given)
+
+    # What the first process has read alone it reads once more with all others.
+    first = remembered(lambda: float(train("first", 20).nets["w"].params["w"].sum()))
+    found = [first(), tell(first), first()]
+    again = remembered(lambda: float(train("first", 20).nets["w"].params["w"].sum()))
+    assert found + [tell(again), again(), again()] == found[:1] * 6
+    if this:
+        os.kill(os.getpid(), signal.SIGTERM)  # between two trainings, the second one shorter
+    time.sleep(2)
+    train("second", 10)
+    raise AssertionError("nobody was stopped")
+"""
+
+
+def test_sigterm_between_two_trainings_stops_the_second(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", JOINT, str(k), address, str(tmp_path)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | {"JAX_NUM_CPU_DEVICES": "1"},
+        )
+        for k in range(2)
+    ]
+    texts = [process.communicate(timeout=300)[0] for process in both]
+    assert [process.returncode for process in both] == [143, 143], texts[0] + texts[1]
+    assert all("second: stopped and saved at step" in text for text in texts)
+
+
 def test_sigterm_to_one_process_stops_both_and_one_alone_continues(tmp_path):
     options = ["--config.reid.epochs=60"]
     both = joined("ide", tmp_path / "run", *options)

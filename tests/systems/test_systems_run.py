@@ -10,8 +10,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
+
+from jaxreid import data
+from jaxreid.stages import inference
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,6 +72,28 @@ def test_camstyle_goes_from_images_to_report(camstyle):
         assert list((workdir / f"cyclegan/pair_{pair}/samples").glob("*.png"))
     parts = {p.name for p in (workdir / "generated").iterdir()}
     assert parts == {f"c{a}_to_c{b}" for a in "123" for b in "123" if a != b}
+
+
+def test_a_trained_network_looks_at_images_of_ones_own(camstyle):
+    workdir, _ = camstyle
+    query = data.load(workdir / "records/tfds", (32, 16))["query"]
+    network = inference.load(workdir / "reid_camstyle")
+    assert network.size == (32, 16)
+    vectors = network(query.images(np.arange(len(query))), batch=5)
+    found = np.load(workdir / "reid_camstyle/test/query.npy")  # by other operations: less optimised
+    np.testing.assert_allclose(vectors, found, atol=1e-5)
+    with pytest.raises(ValueError, match=r"Expected uint8 images \[n, 32, 16, 3\], got float"):
+        network(np.zeros((1, 32, 16, 3)))
+
+
+def test_what_is_no_trained_network_is_refused(camstyle, tmp_path):
+    workdir, _ = camstyle
+    for folder, message in (
+        (tmp_path, "is no finished stage of a run"),
+        (workdir / "cyclegan/pair_1_2", "no re-ID network that learned identities"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            inference.load(folder)
 
 
 def test_judges_score_generated_images_and_choose_the_checkpoint(camstyle):

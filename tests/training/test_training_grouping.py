@@ -59,6 +59,20 @@ def test_a_device_takes_as_many_as_it_has_room_for(tmp_path, models, of, expecte
     assert needed > max(models, 1) * 3 * SIZE * SIZE * 4
 
 
+def test_what_the_compiler_refuses_for_its_size_does_not_fit(monkeypatch, tmp_path):
+    """As XLA does for TPUs, where it does not say how much a program would need."""
+    compiled = jax.stages.Lowered.compile
+
+    def refuse(self):
+        if f"4x{SIZE}x{SIZE}" in self.as_text():
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Ran out of memory in hbm")
+        return compiled(self)
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", refuse)
+    assert bytes_needed(*task([0] * 4)) == np.inf and bytes_needed(*task([0] * 2)) < np.inf
+    assert [len(g) for g in grouped(tmp_path / "gan", [1, 2, 3, 4], task, room=2**40)] == [2, 2]
+
+
 def test_other_models_are_grouped_anew(tmp_path):
     grouped(tmp_path / "gan", [1, 2, 3], task)
     assert grouped(tmp_path / "gan", [1, 2], task) == [[1], [2]]

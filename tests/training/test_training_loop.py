@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import jax
 import jax.numpy as jnp
@@ -198,6 +199,82 @@ def test_sigterm_saves_and_the_next_run_continues(tmp_path):
     assert stopped.value.code == 143 and signal.getsignal(signal.SIGTERM) is before
     assert (tmp_path / "cut/checkpoints/6").exists()
     assert_equal(run(tmp_path / "cut"), whole)
+
+
+def test_sigterm_in_the_last_step_is_heard_too(tmp_path):
+    whole = run(tmp_path / "whole")
+
+    def terminated(start, stop):
+        for step, batch in batches(start, stop):
+            if step == 9:
+                signal.raise_signal(signal.SIGTERM)
+            yield step, batch
+
+    with pytest.raises(Preempted, match="143"):
+        run(tmp_path / "cut", feed=terminated)
+    assert_equal(run(tmp_path / "cut"), whole)
+
+
+def test_sigterm_after_the_last_step_is_passed_on_when_all_is_saved(tmp_path):
+    heard = []
+
+    def last(state, step):
+        if step == 10:
+            signal.raise_signal(signal.SIGTERM)
+
+    def hear(*_):
+        heard.append((tmp_path / "checkpoints/10/default/seal.json").exists())
+
+    before = signal.signal(signal.SIGTERM, hear)
+    try:
+        run(tmp_path, sample=last)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [True]
+
+
+def test_a_checkpoint_is_sealed_as_soon_as_it_is_written(tmp_path):
+    seal = tmp_path / "checkpoints/4/default/seal.json"
+
+    def watched(start, stop):
+        for step, batch in batches(start, stop):
+            limit = time.monotonic() + 60
+            while step == 6 and not (seal.parent / "manifest.ocdbt").exists():
+                assert time.monotonic() < limit
+                time.sleep(0.05)
+            time.sleep(0.3)  # for what Orbax does after the last file
+            if step == 7:
+                assert seal.exists()
+            yield step, batch
+
+    run(tmp_path, feed=watched)
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    """The loss is finite, its gradient is not: the root of 0."""
+
+    def loss(nets, batch, memo, key):
+        return jnp.sqrt(jnp.sum((batch["x"] * 0 @ nets["w"].params["w"]) ** 2)), Aux({"fit": 0.0})
+
+    step = alternate([Phase(("w",), loss)], TX)
+    with pytest.raises(FloatingPointError, match="step 1: weights of w stopped being finite"):
+        fit(init, step, batches, steps=1, directory=tmp_path, every=Every(1, 1, 1))
+    assert not [p for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()]
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("no memory"), RuntimeError("RESOURCE_EXHAUSTED: out of memory")]
+)
+def test_a_checkpoint_is_not_blamed_for_what_the_machine_lacks(tmp_path, monkeypatch, error):
+    run(tmp_path, steps=4)
+
+    def fails(*_, **__):
+        raise error
+
+    with monkeypatch.context() as patch, pytest.raises(type(error), match="memory"):
+        patch.setattr(ocp.CheckpointManager, "restore", fails)
+        run(tmp_path)
+    assert (tmp_path / "checkpoints/4").exists() and not (tmp_path / "unreadable").exists()
 
 
 def test_samples_come_on_time_and_at_the_end(tmp_path):

@@ -129,6 +129,33 @@ def test_two_runs_do_not_mix(tmp_path):
     assert files(Path(there)) == {"x"}
 
 
+def test_a_second_run_of_this_machine_neither_takes_nor_pushes(tmp_path):
+    here, there = tmp_path / "here", tmp_path / "bucket"
+    with mirror.kept(here, str(there)):
+        here.mkdir(exist_ok=True)
+        (here / "half").write_text("half")
+        with pytest.raises(WorkdirError, match="another run works in .*here: wait for its end"):
+            with mirror.kept(here, str(there)):
+                raise AssertionError
+        assert not there.exists() and (here / "half").exists()
+        (here / "half").write_text("whole")
+    assert (there / "half").read_text() == "whole"
+
+
+def test_what_was_here_and_older_is_kept_beside(tmp_path, capsys):
+    here, other, there = (tmp_path / name for name in ("here", "other", "bucket"))
+    for place, text in ((here, "first"), (other, "newer")):
+        with mirror.kept(place, str(there)):
+            place.mkdir(exist_ok=True)
+            (place / "x").write_text(text)
+    (here / "never pushed").touch()
+    with mirror.kept(here, str(there)):
+        assert (here / "x").read_text() == "newer" and not (here / "never pushed").exists()
+    aside = tmp_path / "here.before"
+    assert (aside / "x").read_text() == "first" and (aside / "never pushed").exists()
+    assert str(aside) in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("written", [False, True])
 def test_a_storage_that_fails_once_is_tried_again(tmp_path, monkeypatch, capsys, written):
     """Before the list is up there, or after, when the answer alone was lost."""

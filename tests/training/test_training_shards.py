@@ -172,7 +172,7 @@ def test_modes():
     ("mode", "number", "message"),
     [
         ("vmap", 0, "config.parallel is 'vmap'; choose one of jit, pmap, accumulate"),
-        ("accumulate", 1, "config.shards is 1: config.parallel 'accumulate' needs more than the 1"),
+        ("accumulate", 1, "config.shards is 1: config.parallel 'accumulate' needs two or more"),
         ("jit", 2, "config.shards is 2, but config.parallel 'jit' has no shards"),
         ("pmap", -1, "config.shards is -1"),
     ],

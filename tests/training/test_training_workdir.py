@@ -3,6 +3,9 @@
 import json
 import os
 import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -115,6 +118,36 @@ def test_only_finished_stages_of_equal_name_and_settings_are_taken(tmp_path):
     assert calls == ["b/gan", "c/gan", "d/other", "e/gan"]
     stage("a/gan", {"s": 1})  # continued where it was begun, not replaced
     assert calls[-1] == "a/gan" and not (tmp_path / "a/gan").is_symlink()
+
+
+def test_two_runs_that_come_to_a_stage_inside_a_shared_one_make_it_once(tmp_path):
+    share(tmp_path)
+    stage, calls = runs_of(tmp_path)
+    stage("a/net", {"s": 1})
+    stage("b/net", {"s": 1})
+    begun = threading.Barrier(2)
+
+    def test(run):
+        def make():
+            calls.append(run)
+            time.sleep(0.3)
+            (tmp_path / run / "net/test/vectors").write_text("whole")
+
+        begun.wait()
+        run_once(tmp_path / run / "net/test", {"t": 1}, make)
+        assert (tmp_path / run / "net/test/vectors").read_text() == "whole"
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(test, ["a", "b"]))
+    assert len(calls) == 2 and calls[0] == "a/net"
+
+
+def test_a_finished_stage_that_lost_its_settings_is_still_compared(tmp_path):
+    run_once(tmp_path / "gan", {"s": 1}, lambda: None)
+    (tmp_path / "gan/settings.json").unlink()
+    with pytest.raises(WorkdirError, match="s: 1 there, 2 now"):
+        run_once(tmp_path / "gan", {"s": 2}, lambda: None)
+    run_once(tmp_path / "gan", {"s": 1}, lambda: 1 / 0)
 
 
 def test_nothing_is_taken_without_the_mark(tmp_path):

@@ -2,6 +2,8 @@
 
 import collections
 import re
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,8 +18,10 @@ from jaxreid.data.world import people as p
 from jaxreid.data.world.drawing import cameras_of
 from jaxreid.data.world.infrared import sample_fabrics
 from jaxreid.data.world.keys import person_key
+from jaxreid.evaluation import Embedded, Protocol, evaluate
 
-SMALL: dict[str, Any] = {"height": 40, "width": 20, "test_identities": 4}
+SIZE: dict[str, Any] = {"height": 40, "width": 20}
+SMALL = {**SIZE, "test_identities": 4}
 REGDB = world.Spec(seed=5, layout="regdb", train_identities=5, images_per_camera=3.0, **SMALL)
 SYSU = world.Spec(
     seed=6,
@@ -191,6 +195,69 @@ def test_people_look_alike_to_both_near_cameras_and_unlike_their_visible_selves(
     near, other, seen = (trunk(world.restyle(sysu, chosen, [camera] * 12)) for camera in (2, 5, 0))
     assert np.corrcoef(near, other)[0, 1] > 0.9
     assert abs(np.corrcoef(near, seen)[0, 1]) < 0.6
+
+
+def mean_colour(pictures):
+    return pictures.mean((1, 2))
+
+
+def grey_histogram(pictures):
+    levels = np.round(pictures @ LUMA).astype(int) // 16
+    return np.stack([np.bincount(each.ravel(), minlength=16) / each.size for each in levels])
+
+
+def standard(vectors, folders):
+    """Each camera's vectors with mean 0 and deviation 1: what all its pictures share is gone."""
+    found = np.empty_like(vectors)
+    for folder in np.unique(folders):
+        own = vectors[folders == folder]
+        found[folders == folder] = (own - own.mean(0)) / (own.std(0) + 1e-6)
+    return found
+
+
+def above_chance(vectors, pids, asked, searched):
+    """Rank-1 and mAP of plain distances, less their means over shuffled names of the queries."""
+    query, gallery = (
+        Embedded(vectors[rows], pids[rows], np.zeros(rows.sum(), int)) for rows in (asked, searched)
+    )
+    plain = Protocol(mask="none", normalize=False)
+
+    def scores(names):
+        found = evaluate(replace(query, pids=names), gallery, plain)
+        return np.array([found.rank(1), found.mean_ap])
+
+    people, rng = np.unique(pids), np.random.default_rng(0)
+    shuffled = [dict(zip(people, rng.permutation(people), strict=True)) for _ in range(20)]
+    chance = np.mean([scores(np.array([names[p] for p in query.pids])) for names in shuffled], 0)
+    return scores(query.pids) - chance
+
+
+SETS: dict[str, dict[str, Any]] = {
+    "regdb": {"test_identities": 20},
+    "sysu_mm01": {"test_identities": 14, "cameras_per_identity": 3.0},
+}
+
+
+@pytest.mark.parametrize("layout", SETS)
+def test_colour_alone_finds_people_in_their_own_modality_only(layout, tmp_path):
+    """Shuffled names spread rank-1 by 0.01 to 0.03 and mAP by 0.01; ``found`` is far beyond."""
+    found = (0.1, 0.05)
+    given = {"seed": 7, "city": 1, "train_identities": 4, "images_per_camera": 2.0, **SIZE}
+    root = tmp_path / layout
+    world.write(world.Spec(layout=layout, **given, **SETS[layout]), root)
+    files = sorted(file for end in ("bmp", "jpg") for file in root.glob(f"*/*/*.{end}"))
+    folders, pids = np.array([file.parts[-3:-1] for file in files]).T
+    pictures = np.stack([np.asarray(Image.open(file).convert("RGB"), float) for file in files])
+    infrared, half = np.isin(folders, ("Thermal", "cam3", "cam6")), np.arange(len(files)) % 2 == 1
+    for describe in (mean_colour, grey_histogram):
+        raw = describe(pictures)
+        for vectors in (raw, standard(raw, folders)):
+            ranked = partial(above_chance, vectors, pids.astype(int))
+            for asked in (infrared, ~infrared):
+                across = ranked(asked, ~asked)
+                assert (across < found).all(), (describe.__name__, across)
+        own = ranked(~infrared & half, ~infrared & ~half)
+        assert (own > found).all(), (describe.__name__, own)
 
 
 def test_colour_tells_little_of_reflectance_and_warmth():

@@ -1,0 +1,73 @@
+"""The finished re-ID network of an arm, for images of one's own."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxreid.stages import reid
+from jaxreid.training import computing
+from jaxreid.training.checkpoints import newest
+from jaxreid.training.seals import read_json
+
+
+class Network(NamedTuple):
+    """A trained network and the size of the images that it takes.
+
+    Attributes:
+        model: network and variables.
+        size: (height, width).
+    """
+
+    model: reid.Model
+    size: tuple[int, int]
+
+    def __call__(self, images: np.ndarray, batch: int = 64) -> np.ndarray:
+        """Test embeddings of images, a batch at a time.
+
+        Args:
+            images: uint8 ``[n, H, W, 3]``, RGB, of ``size``.
+            batch: images per call of the network.
+
+        Returns:
+            float32 ``[n, D]``.
+
+        Raises:
+            ValueError: other images than these.
+        """
+        expected = (*self.size, 3)
+        if images.dtype != np.uint8 or images.shape[1:] != expected:
+            raise ValueError(
+                f"Expected uint8 images [n, {', '.join(map(str, expected))}], "
+                f"got {images.dtype} {list(images.shape)}."
+            )
+        return reid.by_batches(
+            lambda rows: reid.looked(self.model, images[rows]), np.arange(len(images)), batch
+        )
+
+
+def load(directory: Path | str) -> Network:
+    """The network that a run has trained in ``directory``, such as ``runs/demo/reid_camstyle``.
+
+    Raises:
+        ValueError: no finished re-ID network is there, or a file of it is damaged.
+    """
+    directory = Path(directory)
+    if not (directory / "done.json").exists():
+        raise ValueError(f"{directory} is no finished stage of a run: it has no done.json")
+    made = read_json(directory / "done.json")
+    if "extras" not in made:
+        raise ValueError(
+            f"{directory} is no re-ID network that learned identities: name the folder reid_ARM of "
+            "a run"
+        )
+    state = newest(directory / "checkpoints")["nets"]["reid"]
+    classes = state["params"]["head"]["classifier"]["kernel"].shape[-1]
+    settings = reid.Settings(**made["reid"])
+    form = dict(made["extras"].get("form", ()))
+    with computing(made.get("dtype", "float32")):
+        net = reid.build(settings, classes).clone(**form)
+    variables = {"params": state["params"], "batch_stats": state["stats"]}
+    variables = jax.tree.map(np.asarray, variables)  # for as many devices as will look
+    return Network(reid.Model(net, variables), (made["size"][0], made["size"][1]))
