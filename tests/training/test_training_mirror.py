@@ -253,6 +253,6 @@ def test_storage_that_cannot_be_read_is_named(tmp_path, monkeypatch):
         raise ImportError("No module named 'gcsfs'")
 
     monkeypatch.setattr(mirror, "_read", fails)
-    with pytest.raises(WorkdirError, match=r"gs://b/run cannot be read .*jaxreid\[gcs\]"):
+    with pytest.raises(WorkdirError, match=r"gs://b/run cannot be read .*-e '\.\[gcs\]'"):
         with mirror.kept(tmp_path / "here", "gs://b/run"):
             shutil.rmtree(tmp_path)
