@@ -1,7 +1,6 @@
 """PTGAN and SPGAN: their terms by hand, who trains in which turn, and whole tiny runs."""
 
 import importlib.util
-import itertools
 import json
 from dataclasses import replace
 from functools import partial
@@ -103,15 +102,20 @@ def test_spgan_s_contrastive_terms_are_the_golden_ones_and_begin_late(embedded):
 
 
 def test_generators_feel_m_and_m_turns_alone():
-    """A step from the start: with the term the generators move otherwise, M only by its turn."""
+    """A step from the start: with the term the generators move otherwise, M only by its turn.
+
+    M begins late with a step of its rate, as Adam does that has counted nothing before: moments
+    that had counted steps without it made that step ten times as large.
+    """
     rng = np.random.default_rng(0)
     batch = {side: rng.integers(256, size=(1, 2, 18, 18, 3)).astype(np.uint8) for side in "ab"}
     moved, before = {}, None
-    for weight, siamese_from in ((2.0, 0.0), (0.0, 1.1)):
+    for weight, siamese_from in ((2.0, 0.0), (0.0, 0.1)):
         options = SPGAN | {"weight": weight, "siamese_from": siamese_from, "contrastive_from": 0.0}
         init, step = cycle.program(GAN, SIZE, 5, spgan.method(options, steps=10))
         before = init(jax.random.key(0)[None])
-        moved[weight], metrics = step.map(jax.jit)(before, batch)
+        step = step.map(jax.jit)
+        moved[weight], metrics = step(before, batch)
         assert {"g_contrastive", "m_contrastive"} <= metrics.keys()
 
     def differ(a, b):
@@ -121,22 +125,10 @@ def test_generators_feel_m_and_m_turns_alone():
         assert any(differ(moved[0.0].nets[name].params, moved[2.0].nets[name].params))
     assert not any(differ(before.nets["M"].params, moved[0.0].nets["M"].params))
     assert any(differ(before.nets["M"].params, moved[2.0].nets["M"].params))
-
-
-def test_m_begins_with_steps_of_its_rate_and_no_larger():
-    """Adam's first step is its rate; moments that had counted steps without M made it ten times."""
-    rng = np.random.default_rng(0)
-    batch = {side: rng.integers(256, size=(1, 2, 18, 18, 3)).astype(np.uint8) for side in "ab"}
-    options = SPGAN | {"siamese_from": 0.4, "contrastive_from": 1.0}
-    init, step = cycle.program(GAN, SIZE, 20, spgan.method(options, steps=10))
-    states, step = [init(jax.random.key(0)[None])], step.map(jax.jit)
-    for _ in range(5):
-        states.append(step(states[-1], batch)[0])
-    largest = [
-        max(float(jnp.abs(x - y).max()) for x, y in zip(*map(jax.tree.leaves, pair), strict=True))
-        for pair in itertools.pairwise(state.nets["M"].params for state in states)
-    ]
-    assert largest[:4] == [0, 0, 0, 0] and largest[4] == pytest.approx(GAN.rate, rel=1e-3)
+    late = step(moved[0.0], batch)[0].nets["M"].params
+    pairs = zip(*map(jax.tree.leaves, (late, before.nets["M"].params)), strict=True)
+    largest = max(float(jnp.abs(x - y).max()) for x, y in pairs)
+    assert largest == pytest.approx(GAN.rate, rel=1e-3)
 
 
 @pytest.fixture(scope="module", params=SYSTEMS)
