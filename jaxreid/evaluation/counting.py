@@ -45,9 +45,10 @@ class Block(NamedTuple):
     matches: np.ndarray  # [K, B] gallery rows of the matches, -1 where a query has fewer than K
 
 
-def single_device() -> Mesh:
-    """Returns the mesh of one device, for callers without one."""
-    return jax.make_mesh((1,), ("data",), (AxisType.Auto,), devices=jax.local_devices()[:1])
+def own_devices() -> Mesh:
+    """Returns the mesh of all devices of this process, for callers without one."""
+    devices = jax.local_devices()
+    return jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)
 
 
 def shard_gallery(

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 from numpy.typing import ArrayLike
 
 from jaxreid.evaluation import checks
-from jaxreid.evaluation.counting import BLOCK, distances, shard_gallery, single_device
+from jaxreid.evaluation.counting import BLOCK, distances, shard_gallery, own_devices
 from jaxreid.evaluation.protocol import (
     MARKET,
     MASKS,
@@ -148,7 +148,7 @@ def _distances(query: Embedded, gallery: Embedded, protocol: Protocol) -> np.nda
     """Euclidean distances ``[Q, G]``, ordered exactly as `query_scores` orders them."""
     everything = np.ones(len(gallery), bool)
     vectors = prepared(gallery, protocol)
-    shards = shard_gallery(vectors, gallery.pids, gallery.cameras, everything, single_device())
+    shards = shard_gallery(vectors, gallery.pids, gallery.cameras, everything, own_devices())
     queries = prepared(query, protocol)
     rows = []
     for start in range(0, len(query), BLOCK):

@@ -21,7 +21,7 @@ from jaxreid.evaluation.counting import (
     count,
     place_rows,
     shard_gallery,
-    single_device,
+    own_devices,
 )
 from jaxreid.evaluation.draws import check_drawn, drawn
 from jaxreid.evaluation.protocol import (
@@ -64,8 +64,8 @@ def evaluate(
         trials: galleries drawn from ``gallery``, each as row numbers (or one bool per row); the
             scores are averaged over them (SYSU-MM01 has ten). None: those of ``drawn(gallery,
             protocol.draw)`` or, if the protocol draws none, one trial, the whole gallery.
-        mesh: one-axis ``('data',)`` mesh with Auto axes to split the gallery over; None: the first
-            device. The result does not depend on it.
+        mesh: one-axis ``('data',)`` mesh with Auto axes to split the gallery over; None: all
+            devices of this process. The result does not depend on it.
 
     Returns:
         The scores, with the protocol in them.
@@ -158,7 +158,7 @@ def _block_ranker(
     query: Embedded, gallery: Embedded, protocol: Protocol, mesh: Mesh | None
 ) -> Callable[[np.ndarray, list[np.ndarray]], QueryScores]:
     """Places the gallery on the devices; returns a function that scores some of the queries."""
-    mesh = single_device() if mesh is None else mesh
+    mesh = own_devices() if mesh is None else mesh
     pids, labels = np.unique(gallery.pids, return_inverse=True)
     shards = shard_gallery(
         prepared(gallery, protocol), labels, gallery.cameras, searchable(gallery, protocol), mesh

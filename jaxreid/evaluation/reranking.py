@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 
 from jaxreid.evaluation import checks
-from jaxreid.evaluation.counting import single_device
+from jaxreid.evaluation.counting import own_devices
 from jaxreid.evaluation.neighbours import (
     Neighbours,
     blocks,
@@ -68,7 +68,7 @@ def reranker(
     checks.check_pictures(query, gallery, protocol)
     linked = settings.include_junk | searchable(gallery, protocol)
     vectors = [prepared(each, protocol) for each in (query, gallery.take(linked))]
-    pictures = place(np.concatenate(vectors), single_device() if mesh is None else mesh)
+    pictures = place(np.concatenate(vectors), own_devices() if mesh is None else mesh)
     near = nearest(pictures, max(settings.k1 + 1, settings.k2))
     codes = encode(pictures.vectors, near, settings)
     holders = codes[len(query) :].T.tocsr()  # [N, G]: who in the gallery has a weight for each

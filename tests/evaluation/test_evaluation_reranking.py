@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxreid.evaluation import Embedded, Protocol, Reranking, evaluate, reranker, top_ranked
-from jaxreid.evaluation.counting import BLOCK, Shards, single_device
+from jaxreid.evaluation.counting import BLOCK, Shards, own_devices
 from jaxreid.evaluation.neighbours import _nearest, nearest, place
 from jaxreid.evaluation.reranking import expanded
 
@@ -183,7 +183,7 @@ def test_the_first_pictures_are_those_of_the_reranked_distances(problem):
 
 def test_a_picture_comes_before_its_copies():
     """With the earlier copies first, as argsort has them, its list would not hold it."""
-    near = nearest(place(np.ones((40, 2), np.float32), single_device()), 3)
+    near = nearest(place(np.ones((40, 2), np.float32), own_devices()), 3)
     assert near.rows[5].tolist() == [5, 0, 1] and near.rows[0].tolist() == [0, 1, 2]
     assert near.farthest.tolist() == [0] * 40
 
@@ -223,7 +223,7 @@ def test_devices_hold_a_block_of_distances_not_all():
     n, shape = 2**17, jax.ShapeDtypeStruct
     shards = Shards(*(shape((n, *more), "float32") for more in ((8,), (), (), ())))
     block = shape((BLOCK, 8), "float32"), shape((BLOCK,), "int32")
-    compiled = _nearest.lower(*block, shards, k=21, mesh=single_device()).compile()
+    compiled = _nearest.lower(*block, shards, k=21, mesh=own_devices()).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 10 * n * BLOCK * 4  # n x n: 16 GiB
 
 

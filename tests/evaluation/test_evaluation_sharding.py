@@ -17,7 +17,7 @@ import json
 import jax
 import numpy as np
 from jax.sharding import AxisType
-from jaxreid.evaluation import Embedded, Protocol, evaluate
+from jaxreid.evaluation import Embedded, Protocol, evaluate, top_ranked
 
 rng = np.random.default_rng(3)
 centres = rng.normal(size=(60, 64))
@@ -38,6 +38,10 @@ for size, rules in (
 ):
     gallery, protocol = pictures(size), Protocol(**rules)
     results.append([evaluate(query, gallery, protocol, mesh=mesh).to_dict() for mesh in meshes])
+plain = Protocol(mask="none", normalize=False, junk_pids=())
+shown = top_ranked(query, gallery, np.arange(9), 7, plain)
+apart = np.linalg.norm(query.embeddings[:9, None] - gallery.embeddings, axis=-1)
+np.testing.assert_array_equal(shown.rows, apart.argsort(axis=1)[:, :7])
 print(json.dumps(results))
 """
 
