@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 from numpy.typing import ArrayLike
 
 from jaxreid.evaluation import checks
-from jaxreid.evaluation.counting import BLOCK, distances, shard_gallery, own_devices
+from jaxreid.evaluation.counting import BLOCK, distances, own_devices, shard_gallery
 from jaxreid.evaluation.protocol import (
     MARKET,
     MASKS,

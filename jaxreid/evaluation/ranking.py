@@ -19,9 +19,9 @@ from jaxreid.evaluation.counting import (
     BLOCK,
     Block,
     count,
+    own_devices,
     place_rows,
     shard_gallery,
-    own_devices,
 )
 from jaxreid.evaluation.draws import check_drawn, drawn
 from jaxreid.evaluation.protocol import (
