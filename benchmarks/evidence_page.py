@@ -34,9 +34,7 @@ not shown to be above the baseline. The verdict is about mAP: *shown* where the 
 difference lies above 0, *opposite* where it lies below, else *not shown*. Runs on one machine share
 stages of equal settings: each file lists those that it took over, and from which run. Where nothing
 was shared, arms that several systems have were trained again, by other code or on another number of
-cores, and have other scores: between two sets those of seed 3 in `crgan` and `spgan`, and of seed 2
-in `spgan`, whose oracle has 18.7 mAP in `evidence/spgan/seed_2.json` and 30.9 in the files of the
-other systems. Below, each system is compared with the arms of its own runs.
+cores, and may have other scores. Below, each system is compared with the arms of its own runs.
 
 The second table of a system asks networks that never saw a generated image about those of held-out
 training people, in percent. *identity*: mAP of translated images that search real ones of the
@@ -52,9 +50,9 @@ they are, `real` the accuracy on real images (of the target).
 The third table, between two sets, has distances of sets of images to the target's training images
 (`fd`, `kd`: Frechet and kernel; `precision`, `recall`) by the network that the key names, and LPIPS
 of pairs. `source` is the source as it is, `floor` one half of the target against the other. A
-Frechet distance of few images is biased upwards, the more so the fewer they are. Here all sets have
-1,440 images and the halves of the floor 720 each, fewer than the 1,280 features by which they are
-measured: so `fd` of `floor` is too high to be compared with the other rows. `kd` has no such bias.
+Frechet distance of few images is biased upwards, the more so the fewer they are per feature. The
+halves of the floor have half as many images as the other sets, so its `fd` is too high to be
+compared with theirs. `kd` has no such bias.
 `colour/spread` is the standard deviation of the images' mean colours over that of the target.
 """
 COLUMNS = (
