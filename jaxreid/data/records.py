@@ -57,7 +57,8 @@ def write(directory: Path | str, splits: Mapping[str, Iterable[Record]], config:
     with tempfile.TemporaryDirectory(dir=directory.parent, prefix=prefix) as scratch:
         builder = Reid(records=splits, config=config, data_dir=scratch)
         builder.download_and_prepare()
-        shutil.rmtree(directory, ignore_errors=True)
+        if directory.exists():  # moved first: what is killed while deleting leaves half of it
+            directory.rename(Path(scratch) / "old")
         Path(builder.data_dir).rename(directory)
 
 

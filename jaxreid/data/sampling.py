@@ -1,7 +1,7 @@
 """Which rows make a batch: pure functions of (seed, step), and threads that load ahead.
 
 No iterator state exists, so a run that was stopped and resumed draws the batches of a run that was
-never stopped. Every host computes the same plan and may load only its part of the rows.
+never stopped, and joint processes draw the same ones.
 """
 
 import os

@@ -17,7 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxreid.training import processes
 from jaxreid.training.checkpoints import Checkpoints
-from jaxreid.training.mesh import make_mesh, placement, shards, sharing, turns
+from jaxreid.training.mesh import placement, shards, sharing, turns
 from jaxreid.training.metrics import MetricWriter, Progress
 from jaxreid.training.state import State
 from jaxreid.training.step import Program, Step
@@ -85,7 +85,7 @@ def fit(
         Preempted: after SIGTERM, of joint processes to any of them, with the state saved.
     """
     first = next(iter(batches(0, 1)))[1]
-    mesh = make_mesh(sharing(first, models)) if mesh is None else mesh
+    mesh = sharing(first, models) if mesh is None else mesh
     programs, state_sharding, batch_sharding = jitted(step, first, models, mesh)
     replicated = NamedSharding(mesh, PartitionSpec())
     label, leads = directory.name, processes.leads()

@@ -78,17 +78,24 @@ def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def sharing(batch: Mapping[str, Any], models: int | None) -> Sequence[Any]:
-    """The devices that train on ``batch`` together here: all, as a rule.
+def sharing(batch: Mapping[str, Any], models: int | None) -> Mesh:
+    """The mesh of the devices that train on ``batch`` together here.
 
-    Models that were grouped for another number of devices are shared by as many as can.
+    Models that were grouped for another number of devices, and their rows, may be too few to be
+    split over all of these: then as many as can share them do, and the others compute the same as
+    one of them each, along a second axis ``copies``.
     """
     devices = processes.devices()
-    if models is None or processes.joint():
-        return devices
-    rows = math.gcd(*(x.shape[1] for x in batch.values()))
-    able = [n for n in range(1, len(devices) + 1) if models % n == 0 or rows % n == 0]
-    return devices[: able[-1]]
+    if models is None:
+        return make_mesh(devices)
+    rows, number = math.gcd(*(x.shape[1] for x in batch.values())), len(devices)
+    share = max(math.gcd(models, number), math.gcd(rows, number))
+    return jax.make_mesh(
+        (share, number // share),
+        ("data", "copies"),
+        axis_types=(AxisType.Auto, AxisType.Auto),
+        devices=devices,
+    )
 
 
 def divided(rows: np.ndarray) -> np.ndarray | jax.Array:
@@ -110,14 +117,14 @@ def placement(mesh: Mesh, batch: Mapping[str, Any], models: int | None) -> tuple
     each model.
 
     Args:
-        mesh: mesh of ``make_mesh``.
+        mesh: of ``make_mesh`` or ``sharing``.
         batch: one batch (arrays or shapes), ``[rows, ...]``, or ``[models, rows, ...]``.
         models: number of stacked models, or None.
 
     Raises:
         ValueError: if neither number is divisible by the number of devices.
     """
-    replicated, devices = NamedSharding(mesh, P()), mesh.size
+    replicated, devices = NamedSharding(mesh, P()), mesh.shape["data"]
     rows = {name: x.shape[0 if models is None else 1] for name, x in batch.items()}
     if models is not None and models % devices == 0:
         split = NamedSharding(mesh, P("data"))

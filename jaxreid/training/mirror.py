@@ -81,13 +81,15 @@ def kept(here: Path, there: str) -> Iterator[None]:
         there: such as ``gs://bucket/runs/market``.
 
     Raises:
-        WorkdirError: ``there`` cannot be read, or in the end not written; another run of this
-            machine works ``here``.
+        WorkdirError: ``there`` cannot be read, or in the end not written; a list of files is
+            damaged; another run of this machine works ``here``.
     """
     # Locked before anything else: who is refused must neither replace nor push what is there.
     with locked(here.with_name(f".{here.name}.lock"), here):
         try:
             mirror = Mirror(here, epath.Path(there))
+        except WorkdirError:
+            raise
         except Exception as error:  # whatever the packages of a storage raise
             raise WorkdirError(unreachable(there, error)) from error
         token = _CURRENT.set(mirror)
@@ -191,7 +193,16 @@ def unreachable(there: str, error: Exception) -> str:
 
 
 def _read(file: epath.Path) -> dict[str, Any]:
-    return json.loads(file.read_text()) if file.exists() else {"generation": 0, "files": {}}
+    if not file.exists():
+        return {"generation": 0, "files": {}}
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise WorkdirError(
+            f"{file} is damaged ({error}): delete the list of the run's folder here, and all is "
+            "taken from the storage again; where the storage's own is damaged, delete both, and "
+            "all goes up again"
+        ) from error
 
 
 def _files(directory: Path) -> Sizes:

@@ -2,6 +2,7 @@ import hashlib
 import io
 import subprocess
 import sys
+import textwrap
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -200,6 +201,29 @@ def test_what_a_killed_process_left_is_cleared_away_and_nothing_else(tmp_path):
     write_generated(tmp_path / "new", {"train": fakes(2)})
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left == [".new.backup", ".newer.unfinished-x1", "new"]
+
+
+def test_a_process_killed_while_it_replaces_records_leaves_nothing_in_the_way(tmp_path):
+    code = textwrap.dedent("""
+        import os, pathlib, sys
+        sys.path.insert(0, "tests/data")
+        import test_data_records as t
+        moved, put = [], pathlib.Path.rename
+        def rename(self, target):
+            put(self, target)
+            moved.append(target)
+            if len(moved) == int(sys.argv[2]):
+                os._exit(9)
+        pathlib.Path.rename = rename
+        t.write_generated(pathlib.Path(sys.argv[1]), {"train": t.fakes(3)})
+    """)
+    for moment in (1, 2):
+        write_generated(tmp_path / "set", {"train": fakes(2)})
+        given = [sys.executable, "-c", code, str(tmp_path / "set"), str(moment)]
+        assert subprocess.run(given).returncode == 9
+        write_generated(tmp_path / "set", {"train": fakes(4)})
+        assert [path.name for path in tmp_path.iterdir()] == ["set"]
+        assert len(load(tmp_path / "set", SIZE)["train"]) == 4
 
 
 @pytest.mark.parametrize("file", ["dataset_info.json", "features.json", "reid-train.array_record*"])

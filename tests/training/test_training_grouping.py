@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import textwrap
@@ -86,43 +87,76 @@ def test_a_damaged_list_of_groups_is_named(tmp_path):
         grouped(tmp_path / "gan", [1, 2], task)
 
 
-def test_groups_begun_on_two_devices_are_finished_by_any_number(tmp_path):
-    code = textwrap.dedent("""
-        import pathlib, sys, jax, numpy as np
-        sys.path.insert(0, "tests/training")
-        import test_training_grouping as t
-        from jaxreid.training import Every, fit
-        from jaxreid.training.grouping import grouped
-        devices, steps, directory = int(sys.argv[1]), int(sys.argv[2]), pathlib.Path(sys.argv[3])
-        assert jax.device_count() == devices
-        found = {}
-        for group in grouped(directory, [7, 8, 9], t.task):
-            init, step, batch = t.task(group)
-            state = fit(init, step, lambda a, b: ((s, batch) for s in range(a, b)), steps=steps,
-                        directory=directory / str(group[0]), every=Every(1, 1, 9),
-                        models=len(group))
-            w = state.nets["n"].params["w"]
-            assert len(w.sharding.device_set) == devices
-            found |= {str(m): np.asarray(w[i]) for i, m in enumerate(group)}
-        np.savez(directory / f"after_{steps}.npz", **found)
-    """)
+CONTINUED = textwrap.dedent("""
+    import pathlib, sys, jax, numpy as np
+    sys.path.insert(0, "tests/training")
+    devices, steps, this, address, directory = sys.argv[1:]
+    if address:
+        jax.distributed.initialize(address, 2, int(this))
+    import test_training_grouping as t
+    from jaxreid.training import Every, fit
+    from jaxreid.training.grouping import grouped
+    assert jax.device_count() == int(devices)
+    directory, found = pathlib.Path(directory), {}
+    for group in grouped(directory, [7, 8, 9], t.task):
+        init, step, batch = t.task(group)
+        state = fit(init, step, lambda a, b: ((s, batch) for s in range(a, b)), steps=int(steps),
+                    directory=directory / str(group[0]), every=Every(1, 1, 9),
+                    models=len(group))
+        w = state.nets["n"].params["w"]
+        assert len(w.sharding.device_set) == jax.local_device_count()
+        found |= {str(m): np.asarray(w[i]) for i, m in enumerate(group)}
+    np.savez(directory / f"after_{steps}_{this}.npz", **found)
+""")
 
-    def train(devices, steps, directory):
-        env = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)}
-        given = [sys.executable, "-c", code, str(devices), str(steps), str(directory)]
-        done = subprocess.run(given, env=env, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-2000:]
-        with np.load(directory / f"after_{steps}.npz") as file:
-            return dict(file)
 
-    whole = train(2, 6, tmp_path / "whole")
-    assert sorted(whole) == ["7", "8", "9"]
-    for devices in (1, 3):
-        directory = tmp_path / str(devices)
-        train(2, 3, directory)
-        after = train(devices, 6, directory)
-        assert json.loads((directory / "groups.json").read_text()) == [[0, 1], [2, 0]]
-        lines = (directory / "7/metrics.jsonl").read_text().splitlines()
-        assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
-        for model, weights in whole.items():
-            np.testing.assert_allclose(after[model], weights, atol=1e-6)
+def train(devices, steps, directory, processes=1):
+    """What ``devices`` of so many processes have after the steps, which all of them must agree on.
+
+    The directory tells where they stopped.
+    """
+    env = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices // processes)}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}" if processes > 1 else ""
+    given = [sys.executable, "-c", CONTINUED, str(devices), str(steps)]
+    begun = [
+        subprocess.Popen(
+            [*given, str(k), address, str(directory)], env=env, stderr=subprocess.PIPE, text=True
+        )
+        for k in range(processes)
+    ]
+    for process in begun:
+        _, said = process.communicate(timeout=300)
+        assert process.returncode == 0, said[-2000:]
+    found = []
+    for k in range(processes):
+        with np.load(directory / f"after_{steps}_{k}.npz") as file:
+            found.append(dict(file))
+        for model, weights in found[k].items():
+            np.testing.assert_array_equal(weights, found[0][model])
+    return found[0]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Weights of every model after six steps without a stop."""
+    found = train(2, 6, tmp_path_factory.mktemp("whole"))
+    assert sorted(found) == ["7", "8", "9"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "processes"), [(2, 1, 1), (2, 3, 1), (1, 2, 2), (2, 4, 2)]
+)
+def test_groups_are_finished_by_other_devices_than_began_them(
+    tmp_path, whole, first, then, processes
+):
+    train(first, 3, tmp_path)
+    after = train(then, 6, tmp_path, processes)
+    groups = {1: [[0], [1], [2]], 2: [[0, 1], [2, 0]]}[first]
+    assert json.loads((tmp_path / "groups.json").read_text()) == groups
+    lines = (tmp_path / "7/metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    for model, weights in whole.items():
+        np.testing.assert_allclose(after[model], weights, atol=1e-6)

@@ -117,6 +117,25 @@ def test_the_newest_is_continued_where_it_is(tmp_path):
     assert (there / "x").read_text() == "done since, and not pushed"
 
 
+def test_a_damaged_list_is_named_and_what_it_says_helps(tmp_path):
+    here, there = tmp_path / "here", tmp_path / "bucket"
+    with mirror.kept(here, str(there)):
+        run_once(here / "data", {}, (here / "data/made").touch)
+    (here / mirror.LIST).write_text("{")
+    with pytest.raises(WorkdirError, match=r"here/\.files\.json is damaged.*delete the list"):
+        mirror.kept(here, str(there)).__enter__()
+    (here / mirror.LIST).unlink()
+    with mirror.kept(here, str(there)):
+        assert (here / "data/made").exists()
+    (there / mirror.LIST).write_text("{")
+    with pytest.raises(WorkdirError, match=r"bucket/\.files\.json is damaged.*delete both"):
+        mirror.kept(here, str(there)).__enter__()
+    (here / mirror.LIST).unlink(), (there / mirror.LIST).unlink()
+    with mirror.kept(here, str(there)):
+        pass
+    assert files(there) == files(here) and "data/made" in str(files(there))
+
+
 def test_two_runs_do_not_mix(tmp_path):
     there = str(tmp_path / "bucket")
     with pytest.raises(WorkdirError, match="another run works in .*bucket: use another"):
