@@ -6,7 +6,8 @@ An uninterrupted run at scale ``tiny`` tells how long each stage takes and what 
 begins with a copy of it as it was when one stage began (every stage has ``--moments`` trials, and
 the whole run as many), meets its fault there, and then runs the same command to the end. That must
 give the same results, checkpoint arrays, generated images and features, bit for bit; after damage
-to a file, an error may come instead that names the file or its folder. Lines of ``metrics.jsonl``
+to a file, an error may come instead that names the file or its folder. A fault that came too late
+to hit anything is counted apart. Lines of ``metrics.jsonl``
 are not compared: means over the steps since the last line depend on where a run began. All trials
 are written to ``trials.jsonl`` below ``--workdir``; ``--page`` writes their table.
 """
@@ -22,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import faulty
-from benchmarks.faults_judge import IDENTICAL, WRONG, last, named, table
+from benchmarks.faults_judge import IDENTICAL, LATE, WRONG, in_time, last, named, table
 from benchmarks.faults_runs import Bench, Stage
 
 SYSTEMS = sorted(path.stem for path in Path("configs").glob("*.py") if path.stem != "common")
@@ -36,9 +37,9 @@ class Faults(Bench):
 
     def kill(self, stage: Stage, how: signal.Signals = signal.SIGKILL) -> tuple[str, str]:
         """Kill -9, then the same command."""
-        workdir, where = self.stop(stage, how)
+        workdir, where, hit = self.stop(stage, how)
         outcome, why = self.finish(workdir)
-        return outcome, f"{where}: {why}"
+        return in_time(outcome, hit), f"{where}: {why}"
 
     def term(self, stage: Stage) -> tuple[str, str]:
         """SIGTERM, as clusters send it, then the same command."""
@@ -46,13 +47,13 @@ class Faults(Bench):
 
     def damage(self, stage: Stage) -> tuple[str, str]:
         """Kill -9, then a file is cut, changed, emptied or removed, then the same command."""
-        workdir, where = self.stop(stage, signal.SIGKILL)
+        workdir, where, _ = self.stop(stage, signal.SIGKILL)
         groups: dict[tuple[str, str], list[Path]] = {}
         for path in sorted(p for p in workdir.rglob("*") if p.is_file() and not p.is_symlink()):
             part = path.relative_to(workdir).parts[0]
             groups.setdefault((part, path.suffix or path.name[:4]), []).append(path)
         if not groups:
-            return self.finish(workdir)[0], f"{where}: nothing to damage yet"
+            return in_time(self.finish(workdir)[0], False), f"{where}: nothing to damage yet"
         path = self.rng.choice(groups[self.rng.choice(sorted(groups))])
         how = spoil(path, self.rng)
         outcome, why = self.finish(workdir, path)
@@ -86,7 +87,8 @@ class Faults(Bench):
         expected = {"nan": "stopped being finite", "worker": "Errno 5", "clock": ""}[fault]
         survived = code == 0 if fault == "clock" or not hit else named(said, [expected])
         where = f"{stage.name or 'any time'}, {fault} {at if hit else 'not reached'}"
-        return outcome if survived else WRONG, f"{where}: {last(said)}; {why}"
+        outcome = in_time(outcome, hit) if survived else WRONG
+        return outcome, f"{where}: {last(said)}; {why}"
 
     def nan(self, stage: Stage) -> tuple[str, str]:
         """A batch is no numbers."""
@@ -112,7 +114,8 @@ class Faults(Bench):
         self.end(first)
         outcome, why = self.finish(workdir)
         refused = not hit or named(said, [f"another run works in {workdir}"])
-        return outcome if refused and code else WRONG, f"{stage.name}: {last(said)}; {why}"
+        outcome = in_time(outcome, hit) if refused and code else WRONG
+        return outcome, f"{stage.name}: {last(said)}; {why}"
 
 
 def spoil(path: Path, rng: random.Random) -> str:
@@ -155,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 print(" | ".join(row.values()).replace(str(bench.root), ""), flush=True)
                 with trials.open("a") as file:
                     file.write(json.dumps(row) + "\n")
-                if outcome != IDENTICAL:
+                if outcome not in (IDENTICAL, LATE):
                     shutil.copy(bench.root / "log.txt", bench.root / f"log_{time.time():.0f}.txt")
     text = table([json.loads(line) for line in trials.read_text().splitlines()])
     options.page.write_text(text) if options.page else print(text)

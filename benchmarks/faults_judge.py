@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 
 from jaxreid.data import records
 
-IDENTICAL, CLEAR, WRONG = "identical", "clear error", "wrong"
+IDENTICAL, CLEAR, WRONG, LATE = "identical", "clear error", "wrong", "too late"
 SUFFIXES = {".npy", ".npz"}
 FILES = {"results.json", "choice.json"}
 
@@ -59,6 +59,11 @@ def verdict(
     return CLEAR if clear else WRONG, f"exit {code}: {last(said)}"
 
 
+def in_time(outcome: str, hit: bool) -> str:
+    """The outcome, unless the run was well because nothing befell it."""
+    return outcome if hit or outcome != IDENTICAL else LATE
+
+
 def last(said: str) -> str:
     """The last line of a run, which is the error where there is one."""
     return (said.strip().splitlines() or ["silence"])[-1][:300]
@@ -71,15 +76,16 @@ def named(said: str, names: Iterable[str]) -> bool:
 
 
 def table(trials: Sequence[Mapping[str, str]]) -> str:
-    """The Markdown table of all trials."""
+    """The Markdown table of all trials; those that came too late were not tried."""
     counts = Counter((t["system"], t["fault"], t["outcome"]) for t in trials)
     rows = [
-        "| system | fault | tried | identical | clear error | wrong |",
-        "|---|---|---|---|---|---|",
+        "| system | fault | tried | identical | clear error | wrong | too late |",
+        "|---|---|---|---|---|---|---|",
     ]
     for system, fault in dict.fromkeys((t["system"], t["fault"]) for t in trials):
         numbers = [counts[system, fault, outcome] for outcome in (IDENTICAL, CLEAR, WRONG)]
-        rows.append(f"| {system} | {fault} | {sum(numbers)} | {' | '.join(map(str, numbers))} |")
+        cells = [system, fault, sum(numbers), *numbers, counts[system, fault, LATE]]
+        rows.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(rows) + "\n"
 
 

@@ -87,12 +87,12 @@ class Bench:
         other = differences(self.expected, contents(workdir), damaged) if code == 0 else []
         return verdict(code, said, other, workdir, damaged)
 
-    def stop(self, stage: Stage, how: signal.Signals) -> tuple[Path, str]:
-        """Begins at ``stage`` and is sent a signal; whether that came in time."""
+    def stop(self, stage: Stage, how: signal.Signals) -> tuple[Path, str, bool]:
+        """Begins at ``stage`` and is sent a signal; where, and whether that came in time."""
         workdir = self.prepare(stage)
         process = self.start(workdir)
         self.until(stage, process, workdir)
         hit = process.poll() is None
         process.send_signal(how)
         self.end(process)
-        return workdir, f"{stage.name or 'any time'}" + ("" if hit else ", but it had ended")
+        return workdir, f"{stage.name or 'any time'}" + ("" if hit else ", but it had ended"), hit

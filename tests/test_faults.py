@@ -6,7 +6,17 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from benchmarks.faults_judge import CLEAR, IDENTICAL, WRONG, contents, differences, table, verdict
+from benchmarks.faults_judge import (
+    CLEAR,
+    IDENTICAL,
+    LATE,
+    WRONG,
+    contents,
+    differences,
+    in_time,
+    table,
+    verdict,
+)
 from jaxreid.data import generated, write_generated
 
 
@@ -71,6 +81,8 @@ def test_an_error_is_clear_if_it_names_what_was_damaged(tmp_path, said, outcome)
     assert verdict(1, said, [], tmp_path, [])[0] == WRONG
 
 
-def test_the_table_counts_outcomes():
-    trials = [{"system": "ide", "fault": "kill", "outcome": each} for each in (IDENTICAL, WRONG)]
-    assert table(trials).splitlines()[2:] == ["| ide | kill | 2 | 1 | 0 | 1 |"]
+def test_the_table_counts_outcomes_and_what_came_too_late_apart():
+    outcomes = [in_time(each, hit) for each in (IDENTICAL, WRONG) for hit in (True, False)]
+    assert outcomes == [IDENTICAL, LATE, WRONG, WRONG]
+    trials = [{"system": "ide", "fault": "kill", "outcome": each} for each in outcomes]
+    assert table(trials).splitlines()[2:] == ["| ide | kill | 3 | 1 | 0 | 2 | 1 |"]
