@@ -114,6 +114,8 @@ def settings_of(run: Run) -> dict[str, Any]:
     """What a run was made with; those made before a key was there were of its default."""
     later = {"parallel": "jit", "shards": 0, "dtype": "float32", "rerank": False}
     settings = later | dict(run["settings"])
+    if "reid" in settings:
+        settings["reid"] = {"seeds": 1} | settings["reid"]
     if "crossing" in settings:  # these had a number of generated images that nothing read
         settings["reid"] = {k: v for k, v in settings["reid"].items() if k != "generated_batch"}
     return settings

@@ -110,9 +110,13 @@ def trainings(config: Mapping[str, Any], mesh: Mesh | None = None) -> list[Train
     return list(recorder.found.values())
 
 
-def traced_for_tpu():
+@contextmanager
+def traced_for_tpu() -> Iterator[None]:
     """Inside, networks choose the forms of convolutions that suit a TPU."""
-    return mock.patch.object(jax, "default_backend", lambda: "tpu")
+    jax.clear_caches()  # what was traced for this machine chose others
+    with mock.patch.object(jax, "default_backend", lambda: "tpu"):
+        yield
+    jax.clear_caches()
 
 
 def zeros(shape: jax.ShapeDtypeStruct) -> Any:

@@ -166,6 +166,7 @@ def reid(scale: str) -> ConfigDict:
             "pad": 3,
             "erasing": 0.0,
             "jitter": 0.0,
+            "seeds": 1,
         }
     )
     if scale == "tiny":

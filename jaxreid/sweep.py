@@ -74,30 +74,32 @@ def run(
     """
     workdir.probe(directory)
     workdir.share(directory)
-    found, notes, measured = {}, {}, {}
+    found, spread, notes, measured = {}, {}, {}, {}
     for row, config in rows.items():
         print(f"\nrow {row}")
         run_row(config, directory / row)
         left = seals.read_json(directory / row / "results.json")
         found[row], notes = left["arms"], notes | left.get("notes", {})
+        spread[row] = left.get("spread", {})
         for part in MEASURED & left.keys():
             measured.setdefault(part, {})[row] = left[part]
-    _publish(directory, found, notes, measured, settings)
+    _publish(directory, found, spread, notes, measured, settings)
 
 
 @processes.first
 def _publish(
     directory: Path,
     found: Mapping[str, Any],
+    spreads: Mapping[str, Any],
     notes: Mapping[str, str],
     measured: Mapping[str, Any],
     settings: Mapping[str, Any],
 ) -> None:
     """The table of all rows."""
-    arms, spread = lines(found), {}
+    arms, spread = lines(found), lines(spreads)
     if TRIALS in settings.get("sweep", {}) and len(found) > 1:
-        means, spread = over_trials(found)
-        arms |= means
+        means, over = over_trials(found)
+        arms, spread = arms | means, spread | over
     done = {"arms": arms, "settings": settings, "environment": results.environment()}
     done |= {"spread": spread} if spread else {}
     done |= {part: lines(rows) for part, rows in measured.items()}

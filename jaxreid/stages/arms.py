@@ -15,6 +15,7 @@ from jaxreid.stages import reid, scoring
 from jaxreid.stages.scoring import Arm
 from jaxreid.stages.sets import Generated, Sets
 from jaxreid.training import Every, remembered, run_once
+from jaxreid.training.workdir import fingerprint
 
 
 class Trained(NamedTuple):
@@ -30,6 +31,7 @@ class Trained(NamedTuple):
         note: what a reader of its scores has to know, for results and report.
         learned: training images of one data set, whose people may not be tested; None if the
             network saw no labels of the set that it is tested on.
+        others: networks of the same arm with other seeds, see ``reid.Settings.seeds``.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Trained(NamedTuple):
     protocol: Protocol = MARKET
     note: str = ""
     learned: Split | None = None
+    others: tuple["Trained", ...] = ()
 
 
 def run_arm(
@@ -76,36 +79,38 @@ def train(
     start: Trained | None = None,
     slow: tuple[str, ...] = (),
 ) -> Trained:
-    """Trains the network of one arm below ``workdir``, once.
+    """Trains the network of one arm below ``workdir``, once; several where settings say so.
 
     Args:
         workdir: of the whole run.
         data: training images.
-        name: of the arm; its directory is ``reid_<name>``.
+        name: of the arm; its directory is ``reid_<name>``, and of one of several networks
+            ``seed_<seed>`` in there.
         settings: of the re-ID network.
-        seed: of the arm.
+        seed: of the arm, the first where there are several.
         every: how often to log and save.
-        loss: see ``reid.train``; its name and the keywords of a ``functools.partial`` are part of
-            the arm's settings.
-        generated: see ``reid.train``.
-        extras: see ``reid.train``.
-        joined: see ``reid.train``.
+        loss: see ``reid.training``; its name and the keywords of a ``functools.partial`` are part
+            of the arm's settings.
+        generated: see ``reid.training``.
+        extras: see ``reid.training``.
+        joined: see ``reid.training``.
         start: the network whose backbone this one begins with.
-        slow: see ``reid.train``.
+        slow: see ``reid.training``.
     """
     if generated is None:  # then this is not read, and systems that differ in it share the arm
         settings = replace(settings, generated_batch=0)
     directory = workdir / f"reid_{name}"
     fakes = generated.split if generated else None
-    given = {"seed": seed, "every": every, "loss": loss, "generated": fakes, "extras": extras}
-    given |= {"joined": joined, "start": start.model if start else None, "slow": slow}
-    # Called again, a finished training only reads its last checkpoint.
-    model = remembered(partial(reid.train, directory, data.train, settings, **given))
+    given = {"loss": loss, "generated": fakes, "extras": extras, "joined": joined, "slow": slow}
+    given |= {"start": start.model if start else None}
+
+    def of(seed: int) -> reid.Training:
+        return reid.training(data.train, settings, seed=seed, **given)
+
     determined_by = {
-        "reid": asdict(settings),
+        "reid": settings.of_one(),
         "loss": {"name": getattr(loss, "func", loss).__name__, **getattr(loss, "keywords", {})},
         "extras": {k: v for k, v in asdict(extras).items() if k != "form" or v},
-        "seed": seed,
         "data": data.made_by,
         "size": list(data.train.size),
         "generated": generated.made_by if generated else "",
@@ -114,14 +119,33 @@ def train(
     determined_by |= {"joined": joined.made_by} if joined else {}
     determined_by |= {"start": start.made_by} if start else {}
     determined_by |= {"slow": slow} if slow else {}
-    made_by = run_once(directory, determined_by, model, trains=True)
-    return Trained(name, directory, model, settings.batch, made_by, learned=data.train)
+    seeds = range(seed, seed + settings.seeds)
+    groups = [[seed]] if len(seeds) == 1 else reid.groups(directory, of, seeds)
+    found = {}
+    for group in groups:
+        place = directory if len(seeds) == 1 else directory / f"seed_{'_'.join(map(str, group))}"
+        # Called again, a finished training only reads its last checkpoint.
+        label = place.relative_to(workdir).as_posix()
+        models = remembered(partial(reid.train, place, of, group, every, label))
+        whose = {"seeds": group} if len(group) > 1 else {"seed": group[0]}
+        made_by = run_once(place, determined_by | whose, models, trains=True)
+        for k, one in enumerate(group):
+            own = directory / f"seed_{one}" if len(group) > 1 else place
+            by = fingerprint({"of": made_by, "number": k}) if len(group) > 1 else made_by
+            model = partial(_nth, models, k)
+            found[one] = Trained(name, own, model, settings.batch, by, learned=data.train)
+    first, *others = (found[one] for one in seeds)
+    return first._replace(others=tuple(others))
+
+
+def _nth(models: Callable[[], list[reid.Model]], number: int) -> reid.Model:
+    return models()[number]
 
 
 def score(
     trained: Trained, data: Sets, view: str = "", protocol: Protocol = MARKET, parts: int = 0
 ) -> Arm:
-    """Embeds and scores query and gallery, once.
+    """Embeds and scores query and gallery, once, and again for every other network of the arm.
 
     Args:
         trained: the network.
@@ -142,7 +166,10 @@ def score(
 
     made = {"made_by": trained.made_by, "learned": trained.learned}
     features = scoring.Features(trained.name, trained.directory, embed, **made)
-    return scoring.score(features, data, view, protocol, further={"parts": parts} if parts else {})
+    further = {"parts": parts} if parts else {}
+    first = scoring.score(features, data, view, protocol, further=further)
+    others = tuple(score(other, data, view, protocol, parts) for other in trained.others)
+    return first._replace(others=others)
 
 
 def checksum(path: str) -> str:

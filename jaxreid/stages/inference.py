@@ -47,27 +47,40 @@ class Network(NamedTuple):
         )
 
 
-def load(directory: Path | str) -> Network:
+def load(directory: Path | str, seed: int | None = None) -> Network:
     """The network that a run has trained in ``directory``, such as ``runs/demo/reid_camstyle``.
 
+    Args:
+        directory: of one network (``reid_camstyle/seed_0``, where an arm has several), or of
+            several that were trained as one program (``reid_camstyle/seed_0_1_2``).
+        seed: of these the one with this seed.
+
     Raises:
-        ValueError: no finished re-ID network is there, or a file of it is damaged.
+        ValueError: no finished re-ID network is there, or none with this seed, or a file of it is
+            damaged.
     """
     directory = Path(directory)
     if not (directory / "done.json").exists():
-        raise ValueError(f"{directory} is no finished stage of a run: it has no done.json")
+        inside = sorted(path.parent.name for path in directory.glob("seed_*/checkpoints"))
+        hint = f": its networks are in {', '.join(inside)}" if inside else ""
+        raise ValueError(f"{directory} is no finished stage of a run: it has no done.json{hint}")
     made = read_json(directory / "done.json")
     if "extras" not in made:
         raise ValueError(
             f"{directory} is no re-ID network that learned identities: name the folder reid_ARM of "
             "a run"
         )
+    seeds = made.get("seeds") or [made["seed"]]
+    if seed not in seeds and (seed is not None or len(seeds) > 1):
+        raise ValueError(f"{directory} has networks with seeds {seeds}: name one, not {seed}")
     state = newest(directory / "checkpoints")["nets"]["reid"]
-    classes = state["params"]["head"]["classifier"]["kernel"].shape[-1]
+    variables = {"params": state["params"], "batch_stats": state["stats"]}
+    if len(seeds) > 1:
+        variables = jax.tree.map(lambda x: x[seeds.index(seed)], variables)
+    classes = variables["params"]["head"]["classifier"]["kernel"].shape[-1]
     settings = reid.Settings(**made["reid"])
     form = dict(made["extras"].get("form", ()))
     with computing(made.get("dtype", "float32")):
         net = reid.build(settings, classes).clone(**form)
-    variables = {"params": state["params"], "batch_stats": state["stats"]}
     variables = jax.tree.map(np.asarray, variables)  # for as many devices as will look
     return Network(reid.Model(net, variables), (made["size"][0], made["size"][1]))

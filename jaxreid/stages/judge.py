@@ -121,7 +121,7 @@ def teach(
         seed: of both trainings.
         every: how often to log and save.
     """
-    plain = [replace(each, images_per_identity=0) for each in settings]
+    plain = [replace(each, images_per_identity=0, seeds=1) for each in settings]
     judges = [
         arms.train(directory, lesson, name, each, seed=seed, every=every)
         for (name, lesson), each in zip(lessons.items(), plain, strict=True)

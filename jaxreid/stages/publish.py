@@ -13,7 +13,7 @@ from jaxreid.data import Split
 from jaxreid.data.layouts import find
 from jaxreid.evaluation import CameraPairs, camera_pairs, drawn, query_scores, top_ranked
 from jaxreid.report import charts, figures, html, results
-from jaxreid.stages.scoring import RERANKING, Arm, reranked
+from jaxreid.stages.scoring import RERANKING, Arm, told
 from jaxreid.stages.sets import WORLD, Generated, Sets, official
 from jaxreid.stages.sheets import sheet
 from jaxreid.training import processes
@@ -59,7 +59,9 @@ def publish(
     shown = next((arm for arm in arms if arm.name == config["system"]), arms[-1])
     shown, searched = _searched(shown, data.gallery)
     pairs = camera_pairs(shown.query, shown.gallery, shown.scores.protocol)
-    scores = {arm.name: _scores(arm, config["rerank"]) for arm in arms}
+    each = {arm.name: told(arm, config["rerank"]) for arm in arms}
+    scores = {name: one.scores for name, one in each.items()}
+    spread = {name: one.spread for name, one in each.items() if one.spread}
     found = {
         "system": config["system"],
         "arms": scores,
@@ -73,6 +75,8 @@ def publish(
     found |= {"quality": quality} if quality else {}
     found |= {"distances": distances} if distances else {}
     found |= {"notes": dict(notes)} if notes else {}
+    if spread:
+        found |= {"spread": spread, "networks": {name: each[name].networks for name in spread}}
     said = [f"{arm}: {note}" for arm, note in (notes or {}).items()]
     said += [RERANKED] if config["rerank"] else []
     results.write_results(workdir / "results.json", found)
@@ -81,6 +85,7 @@ def publish(
         summary="\n\n".join([_summary(config, data), *notices, *said]),
         command=shlex.join(["python", *sys.argv]),
         arms=scores,
+        spread=spread,
         system=shown.name,
         quality=quality or {},
         distances=distances or {},
@@ -100,7 +105,7 @@ def publish(
         print(f"\n{results.quality_table(quality)}", flush=True)
     if distances:
         print(f"\n{results.distance_table(distances)}", flush=True)
-    print("\n".join(["", results.table(scores), *said]), flush=True)
+    print("\n".join(["", results.table(scores, spread), *said]), flush=True)
     print(f"\nreport: {workdir / 'report.html'}", flush=True)
     return found
 
@@ -115,19 +120,10 @@ def _searched(arm: Arm, gallery: Split) -> tuple[Arm, Split]:
 
 
 def _which(arm: Arm) -> str:
-    """What to say of the gallery that camera pairs and pictures show, where there are several."""
-    draw = arm.scores.protocol.draw
-    return f" in the first of {draw.trials} drawn galleries" if draw else ""
-
-
-def _scores(arm: Arm, rerank: bool) -> dict[str, Any]:
-    """All scores of an arm; re-ranked ones, if asked for, stand beside the plain ones."""
-    plain = arm.scores.to_dict()
-    if not rerank:
-        return plain
-    again = reranked(arm).to_dict()
-    beside = {f"{key}_reranked": again[key] for key in results.GAP_SCORES}
-    return plain | beside | {"reranked": again}
+    """What to say of network and gallery that are shown, where there are several."""
+    draw, networks = arm.scores.protocol.draw, 1 + len(arm.others)
+    network = f", the first of {networks} networks" if networks > 1 else ""
+    return network + (f" in the first of {draw.trials} drawn galleries" if draw else "")
 
 
 def _where(block: Mapping[str, Any]) -> str:
@@ -156,9 +152,19 @@ def _summary(config: Mapping[str, Any], data: Sets) -> str:
     return (
         f"Trained and tested {_where(config['data'])}.{drawn} {len(data.train)} training images of "
         f"{len(np.unique(data.train.pids))} "
-        f"identities, {len(data.query)} queries, seed {config['seed']}. One run: "
-        "differences of a few points mean nothing without several seeds."
+        f"identities, {len(data.query)} queries, seed {config['seed']}. {_meaning(config)}"
     )
+
+
+def _meaning(config: Mapping[str, Any]) -> str:
+    """How far scores can be trusted."""
+    networks = config.get("reid", {}).get("seeds", 1)
+    if networks > 1:
+        return (
+            f"Every arm has {networks} re-ID networks; their spread is that of their seeds alone, "
+            "with one set of data and one translator."
+        )
+    return "One run: differences of a few points mean nothing without several seeds."
 
 
 def _counts(data: Sets) -> dict[str, dict[str, int]]:

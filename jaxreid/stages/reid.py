@@ -1,12 +1,13 @@
 """Re-ID training and embedding: the network of one arm of an experiment."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxreid.data import Plan, Split, augment, companions, pk, prefetch, shuffled, stream
@@ -24,7 +25,9 @@ from jaxreid.stages.reid_turn import (
     program,
 )
 from jaxreid.stages.sets import Sets, require_batch
-from jaxreid.training import Every, State, create, divided, fit
+from jaxreid.training import Every, State, Step, create, divided, fit, shards
+from jaxreid.training.grouping import Task, grouped
+from jaxreid.training.mesh import turns
 
 __all__ = [
     "PLAIN",
@@ -34,10 +37,13 @@ __all__ = [
     "ReidLoss",
     "Render",
     "Settings",
+    "Training",
+    "beside",
     "build",
     "by_batches",
     "companions_each",
     "embed",
+    "groups",
     "identity_loss",
     "initial",
     "loaded",
@@ -46,7 +52,9 @@ __all__ = [
     "program",
     "require",
     "require_generated",
+    "require_one",
     "train",
+    "training",
 ]
 
 
@@ -126,28 +134,42 @@ class Joined(NamedTuple):
     render: Render | None = None
 
 
-def train(
-    directory: Path,
+class Training(NamedTuple):
+    """What ``fit`` needs to train one network.
+
+    Attributes:
+        net: the network.
+        init: the state before the first step.
+        step: of training.
+        batch: pure function of the step.
+        steps: how many.
+    """
+
+    net: ReID
+    init: Callable[[], State]
+    step: Step
+    batch: Callable[[int], dict[str, np.ndarray]]
+    steps: int
+
+
+def training(
     real: Split,
     settings: Settings,
     *,
     seed: int,
-    every: Every,
     loss: ReidLoss = identity_loss,
     generated: Split | None = None,
     extras: Extras = PLAIN,
     joined: Joined | None = None,
     start: Callable[[], Model] | None = None,
     slow: tuple[str, ...] = (),
-) -> Model:
-    """Trains a re-ID network.
+) -> Training:
+    """The training of a re-ID network.
 
     Args:
-        directory: for checkpoints and metrics.
         real: training images; labels are positions among their sorted identities.
         settings: see ``Settings``.
         seed: of initialisation, batches, augmentation and dropout.
-        every: how often to log and save.
         loss: ``loss(forward, stats, batch, key) -> (terms, stats)``; the sum of terms is
             minimised. ``forward(stats, images, key)`` runs the network in training mode.
             ``batch`` has ``image`` and ``label``, from ``generated`` the same two with the
@@ -188,22 +210,79 @@ def train(
         variables = initial(net, key, real.size)
         if settings.pretrained:
             variables, report = load_pretrained(settings.pretrained, variables)
-            print(f"{directory.name}: {settings.pretrained}: {report.describe()}", flush=True)
+            print(f"{settings.pretrained}: {report.describe()}", flush=True)
         if start:
             variables = begin_with(variables, start().variables)
         frozen = joined.frozen() if joined else {}
         return create(jax.random.fold_in(key, 0), {"reid": variables, **frozen}, tx)
 
+    return Training(net, init, step, batch, steps)
+
+
+def beside(trainings: Sequence[Training]) -> Training:
+    """Trainings that differ in their seeds as one program, over a leading axis of models."""
+    if len(trainings) == 1:
+        return trainings[0]
+    first = trainings[0]
+
+    def init() -> State:
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(each.init() for each in trainings))
+
+    def batch(step: int) -> dict[str, np.ndarray]:
+        found = [each.batch(step) for each in trainings]
+        return {name: np.stack([one[name] for one in found]) for name in found[0]}
+
+    step = first.step.sharded(shards(), turns()).map(jax.vmap)
+    return first._replace(init=init, step=step, batch=batch)
+
+
+def train(
+    directory: Path,
+    of: Callable[[int], Training],
+    seeds: Sequence[int],
+    every: Every,
+    label: str = "",
+) -> list[Model]:
+    """Trains a re-ID network for every seed, all as one program.
+
+    Args:
+        directory: for checkpoints and metrics, which are means over the networks.
+        of: the training of a seed, see ``training``; they differ in nothing else.
+        seeds: one or more.
+        every: how often to log and save.
+        label: see ``fit``.
+    """
+    one = beside([of(seed) for seed in seeds])
+    several = len(seeds) if len(seeds) > 1 else None
     state = fit(
-        init,
-        step,
-        lambda start, stop: prefetch(batch, start, stop),
-        steps=steps,
+        one.init,
+        one.step,
+        lambda start, stop: prefetch(one.batch, start, stop),
+        steps=one.steps,
         directory=directory,
         every=every,
+        models=several,
+        label=label,
     )
     trained = state.nets["reid"]
-    return Model(net, {"params": trained.params, "batch_stats": trained.stats})
+    variables = {"params": trained.params, "batch_stats": trained.stats}
+    if not several:
+        return [Model(one.net, variables)]
+    return [Model(one.net, jax.tree.map(lambda x, k=k: x[k], variables)) for k in range(several)]
+
+
+def groups(directory: Path, of: Callable[[int], Training], seeds: Sequence[int]) -> list[list[int]]:
+    """Which seeds are trained as one program, each once; see ``grouping.grouped``."""
+
+    def task(group: Sequence[int]) -> Task:
+        one = beside([of(seed) for seed in group])
+        return one.init, one.step, one.batch(0)
+
+    filled_up, found = grouped(directory, seeds, task), []
+    for group in filled_up:  # devices share the batch where networks are too few for them
+        known = set().union(*found)
+        found.append([seed for seed in dict.fromkeys(group) if seed not in known])
+    return [group for group in found if group]
 
 
 def begin_with(variables: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
@@ -256,6 +335,15 @@ def require_generated(settings: Settings) -> None:
         raise ValueError(
             f"reid.generated_batch is {settings.generated_batch}, but every step of this system "
             "needs at least one generated image"
+        )
+
+
+def require_one(settings: Settings, system: str) -> None:
+    """Raises ValueError unless arms have one network each, as systems need that go on with it."""
+    if settings.seeds > 1:
+        raise ValueError(
+            f"reid.seeds is {settings.seeds}, but {system} goes on with the one network that it "
+            "has: run it once for every --config.seed"
         )
 
 

@@ -1,7 +1,7 @@
 """A step of re-ID training: its settings, network and optimisers, and what the step lowers."""
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -56,6 +56,8 @@ class Settings:
         jitter: strength of colour jitter, 0 for none.
         generated_batch: generated images per step, in systems that add them to real ones; a
             multiple of ``batch`` where each accompanies the real image it was made from.
+        seeds: networks of every arm, alike but for their seeds: that of the run and the next ones.
+            Scores are their means, with the standard deviation beside them.
     """
 
     backbone: str
@@ -80,6 +82,7 @@ class Settings:
     erasing: float
     jitter: float
     generated_batch: int = 0
+    seeds: int = 1
 
     def __post_init__(self):
         """Refuses values that nothing stands behind."""
@@ -95,6 +98,8 @@ class Settings:
         }.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"reid.{name} is {getattr(self, name)!r}; choose one of {known}")
+        if self.seeds < 1:
+            raise ValueError(f"reid.seeds is {self.seeds}: an arm needs one network or more")
         if self.head == "midlevel" and (self.backbone, self.depth > 18) != ("resnet", True):
             raise ValueError("reid.head 'midlevel' needs a ResNet with reid.depth 34 or more")
         if self.images_per_identity and self.batch % self.images_per_identity:
@@ -102,6 +107,10 @@ class Settings:
                 f"reid.batch is {self.batch}, no multiple of reid.images_per_identity, "
                 f"{self.images_per_identity}: a batch holds as many images of every identity"
             )
+
+    def of_one(self) -> dict[str, Any]:
+        """What decides a network, as plain values."""
+        return {name: value for name, value in asdict(self).items() if name != "seeds"}
 
     @property
     def identities(self) -> int:

@@ -15,9 +15,12 @@ from jaxreid.evaluation import (
     Protocol,
     Reranking,
     Scores,
+    average,
     drawn,
     evaluate,
 )
+from jaxreid.evaluation.scores import MEASURES
+from jaxreid.report.results import GAP_SCORES
 from jaxreid.stages.sets import Sets
 from jaxreid.training import run_once
 
@@ -34,6 +37,7 @@ class Arm(NamedTuple):
         query: the embeddings that they come from.
         gallery: likewise.
         permutations: by which galleries were drawn, where the protocol draws any.
+        others: the same of further networks that differ in their seeds alone.
     """
 
     name: str
@@ -42,6 +46,7 @@ class Arm(NamedTuple):
     query: Embedded
     gallery: Embedded
     permutations: Permutations | None = None
+    others: tuple["Arm", ...] = ()
 
 
 class Features(NamedTuple):
@@ -131,6 +136,38 @@ def reranked(arm: Arm) -> Scores:
     """Scores of the embeddings of an arm by its own rules, but after k-reciprocal re-ranking."""
     protocol = replace(arm.scores.protocol, reranking=RERANKING)
     return ranked(arm.query, arm.gallery, protocol, arm.permutations)
+
+
+class Told(NamedTuple):
+    """What results say of an arm.
+
+    Attributes:
+        scores: means over its networks, as ``Scores.to_dict`` has them; re-ranked ones beside them.
+        networks: the measures of each network, in the order of their seeds.
+        spread: standard deviations of these, n - 1 in the denominator; empty for one network.
+    """
+
+    scores: dict[str, Any]
+    networks: list[dict[str, float]]
+    spread: dict[str, float]
+
+
+def told(arm: Arm, rerank: bool) -> Told:
+    """The scores of an arm, and after re-ranking those of ``GAP_SCORES`` if asked for."""
+    each = [arm, *arm.others]
+    plain = [one.scores for one in each]
+    scores = average(plain).to_dict()
+    networks = [{key: one.to_dict()[key] for key in MEASURES} for one in plain]
+    if rerank:
+        again = [reranked(one) for one in each]
+        scores["reranked"] = average(again).to_dict()
+        for key in GAP_SCORES:
+            scores[f"{key}_reranked"] = scores["reranked"][key]
+            for network, one in zip(networks, again, strict=True):
+                network[f"{key}_reranked"] = one.to_dict()[key]
+    values = {key: [network[key] for network in networks] for key in networks[0]}
+    spread = {key: float(np.std(v, ddof=1)) for key, v in values.items()} if arm.others else {}
+    return Told(scores, networks, spread)
 
 
 def ranked(

@@ -6,7 +6,7 @@ source only teaches the arms that this one stands beside.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     """Both sets, the merging steps on the target, all other arms, report."""
     _require(config["buc"])
     started = crossing.begin(config, workdir)
+    reid.require_one(started.reid, "buc")
     _require_images(config["buc"], len(started.data.target.train))
     return crossing.conclude(started, [learn(started, config["buc"])])
 
@@ -80,7 +81,7 @@ def merging_step(
         repelled.train(directory, images, labels, settings, start, **given)
 
     determined_by = {
-        "reid": asdict(settings),
+        "reid": settings.of_one(),
         "pretrained": arms.checksum(settings.pretrained),
         "seed": seed,
         "data": run.data.target.made_by,

@@ -82,6 +82,7 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     options, seed = config["pngan"], config["seed"]
     common = {"seed": seed, "every": Every(**config["every"])}
     plain = reid.Settings(**config["reid"])
+    reid.require_one(plain, "pngan")
     settings = Settings(**config["posing"])
     chosen = poses.Settings(**config["poses"], seed=seed)
     fuse = {"how": options["fusion"], "renorm": options["fuse_renorm"]}

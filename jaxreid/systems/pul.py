@@ -26,6 +26,7 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     """Both sets, direct transfer as N_0, the rounds, all other arms, report."""
     _require(config["pul"])
     started = crossing.begin(config, workdir)
+    reid.require_one(started.reid, "pul")
     images, clusters = len(started.data.target.train), config["pul"]["clusters"]
     if clusters > images:
         raise ValueError(

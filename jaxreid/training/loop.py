@@ -56,6 +56,7 @@ def fit(
     keep: Collection[int] = (),
     models: int | None = None,
     mesh: Mesh | None = None,
+    label: str = "",
 ) -> State:
     """Trains to ``steps``, from the newest checkpoint not after it, else from ``init()``.
 
@@ -75,6 +76,7 @@ def fit(
         models: number of stacked models, when state and batch carry a leading axis of models; then
             devices share models, and none is trained in shards (``mesh.parallel``).
         mesh: devices to use; all by default.
+        label: what printed lines call the training; the name of ``directory`` by default.
 
     Returns:
         The state after the last step, all of it upon this process's devices.
@@ -88,7 +90,7 @@ def fit(
     mesh = sharing(first, models) if mesh is None else mesh
     programs, state_sharding, batch_sharding = jitted(step, first, models, mesh)
     replicated = NamedSharding(mesh, PartitionSpec())
-    label, leads = directory.name, processes.leads()
+    label, leads = label or directory.name, processes.leads()
 
     with _stop_signal() as due, ExitStack() as opened:
         checkpoints = opened.enter_context(closing(Checkpoints(directory / "checkpoints", keep)))

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -97,6 +97,7 @@ class Step:
     def map(self, transform: Callable[[Program], Program]) -> "Step":
         """The same step with every program transformed (``jax.jit``, ``jax.vmap``)."""
 
+        @cache
         def build(shards: int, turns: int) -> tuple[Program, ...]:
             programs = self.build(shards, turns)
             made = {program: transform(program) for program in programs}
@@ -138,6 +139,7 @@ def alternate(
     period = math.lcm(*(phase.every for phase in phases if isinstance(phase, Phase)))
     due = [tuple(s % getattr(phase, "every", 1) == 0 for phase in phases) for s in range(period)]
 
+    @cache  # what JAX has traced and compiled it knows by the function
     def build(shards: int, turns: int) -> tuple[Program, ...]:
         programs = {taken: _program(phases, taken, tx, shards, turns) for taken in due}
         return tuple(programs[taken] for taken in due)

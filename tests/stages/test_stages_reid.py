@@ -1,7 +1,9 @@
 """Re-ID training: whom a batch holds, what accompanies it, how rates fall."""
 
+import importlib
 import json
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import jax
@@ -11,10 +13,10 @@ import optax
 import pytest
 
 from configs import common
-from jaxreid import losses
-from jaxreid.stages import generate, reid, sets
+from jaxreid import losses, systems
+from jaxreid.stages import crossing, generate, reid, scoring, sets
 from jaxreid.stages.arms import score, train
-from jaxreid.training import Every
+from jaxreid.training import Every, grouping, parallel
 
 pytestmark = pytest.mark.usefixtures("quick_compiler")
 EVERY = Every(log=1, save=100, sample=100)
@@ -50,8 +52,13 @@ def observing(forward, stats, batch, key):
     return terms | {name: jnp.float32(value) for name, value in seen.items()}, stats
 
 
+def of_seed(data, settings, seed, **given):
+    return reid.training(data.train, settings, seed=seed, **given)
+
+
 def observed(directory, data, settings, **given):
-    reid.train(directory, data.train, settings, seed=0, every=EVERY, loss=observing, **given)
+    of = partial(of_seed, data, settings, loss=observing, **given)
+    reid.train(directory, of, [0], EVERY)
     return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
 
 
@@ -161,3 +168,91 @@ def test_more_people_than_there_are_are_refused(data):
     settings = replace(SETTINGS, batch=32, images_per_identity=1)
     with pytest.raises(ValueError, match=r"is 32, but the training split has 8 identities"):
         reid.require(settings, data)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_networks_trained_as_one_program_are_those_trained_one_by_one(tmp_path, data, number):
+    """In shards, too, which stay within a network."""
+    settings = replace(SETTINGS, rate=1e-3, head_rate=1e-3)
+    of = partial(of_seed, data, settings)
+    with parallel("pmap" if number > 1 else "jit", number if number > 1 else 0):
+        together = reid.train(tmp_path / "all", of, [5, 6, 7], EVERY)
+        alone = [reid.train(tmp_path / str(k), of, [k], EVERY)[0] for k in (5, 6, 7)]
+    losses_of = [
+        [json.loads(line)["identity"] for line in (each / "metrics.jsonl").read_text().splitlines()]
+        for each in (tmp_path / name for name in ("all", "5", "6", "7"))
+    ]
+    np.testing.assert_allclose(losses_of[0], np.mean(losses_of[1:], axis=0), rtol=1e-3)
+    for one, other in zip(together, alone, strict=True):
+        assert jax.tree.structure(one.variables) == jax.tree.structure(other.variables)
+        for a, b in zip(*map(jax.tree.leaves, (one.variables, other.variables)), strict=True):
+            np.testing.assert_allclose(a, b, atol=2e-3)
+    first, second = (jax.tree.leaves(model.variables) for model in alone[:2])
+    assert max(np.abs(a - b).max() for a, b in zip(first, second, strict=True)) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("filled_up", "expected"),
+    [
+        ([[0, 1], [2, 0]], [[4, 5], [6]]),
+        ([[0, 1, 2, 0]], [[4, 5, 6]]),
+        ([[0, 1, 2, 0], [1, 2, 0, 1]], [[4, 5, 6]]),
+    ],
+)
+def test_groups_that_were_filled_up_have_each_seed_once(monkeypatch, filled_up, expected):
+    def grouped(directory, seeds, task):
+        return [[seeds[i] for i in group] for group in filled_up]
+
+    monkeypatch.setattr(reid, "grouped", grouped)
+    assert reid.groups(None, None, [4, 5, 6]) == expected
+
+
+def test_how_many_fit_is_asked_with_weights_as_well(tmp_path, data, monkeypatch):
+    """The room of an accelerator is counted without training anything."""
+    monkeypatch.setattr(grouping, "_room", lambda: 1 << 40)
+    assert reid.groups(tmp_path, partial(of_seed, data, SETTINGS), [1, 2, 3]) == [[1, 2, 3]]
+
+
+def test_an_arm_of_several_networks_tells_their_mean_and_spread(tmp_path, data):
+    """And each is the network that an arm of its own would have."""
+    settings = replace(SETTINGS, seeds=2)
+    several = score(train(tmp_path, data, "a", settings, seed=3, every=EVERY), data)
+    each = [several, *several.others]
+    assert [arm.directory.name for arm in each] == ["seed_3", "seed_4"]
+    for seed, arm in zip((3, 4), each, strict=True):
+        own = train(tmp_path, data, str(seed), SETTINGS, seed=seed, every=EVERY)
+        assert own.others == ()
+        alone = score(own, data)
+        np.testing.assert_array_equal(alone.query.embeddings, arm.query.embeddings)
+        assert alone.scores == arm.scores
+    told = scoring.told(several, rerank=True)
+    again = [scoring.reranked(arm).mean_ap for arm in each]
+    for key, values in {
+        "mAP": [arm.scores.mean_ap for arm in each],
+        "rank-5": [arm.scores.rank(5) for arm in each],
+        "mAP_reranked": again,
+    }.items():
+        assert [network[key] for network in told.networks] == values
+        assert told.scores[key] == pytest.approx(np.mean(values))
+        assert told.spread[key] == pytest.approx(np.std(values, ddof=1))
+    assert told.scores["reranked"]["mAP"] == told.scores["mAP_reranked"]
+    assert scoring.told(several._replace(others=()), rerank=False) == (
+        several.scores.to_dict(),
+        [{key: several.scores.to_dict()[key] for key in told.networks[0] if "_re" not in key}],
+        {},
+    )
+
+
+def test_an_arm_has_a_network_or_more():
+    with pytest.raises(ValueError, match="reid.seeds is 0: an arm needs one network or more"):
+        replace(SETTINGS, seeds=0)
+
+
+@pytest.mark.parametrize("system", ["taudl", "pul", "buc", "pngan"])
+def test_systems_that_go_on_with_a_network_have_one(tmp_path, monkeypatch, system):
+    config = importlib.import_module(f"configs.{system}").get_config("tiny").to_dict()
+    config["reid"]["seeds"] = 2
+    begun = SimpleNamespace(reid=reid.Settings(**config["reid"]))
+    monkeypatch.setattr(crossing, "begin", lambda config, workdir: begun)
+    with pytest.raises(ValueError, match=f"reid.seeds is 2, but {system} goes on with the one"):
+        systems.run(config, tmp_path)

@@ -74,6 +74,40 @@ def test_camstyle_goes_from_images_to_report(camstyle):
     assert parts == {f"c{a}_to_c{b}" for a in "123" for b in "123" if a != b}
 
 
+def test_arms_of_several_networks_say_how_far_these_are_apart(tmp_path, monkeypatch):
+    """Two devices take three networks: one each, then the last one together."""
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "2")
+    options = ["--config.reid.seeds=3"]
+    done = tiny.launch("ide", tmp_path, *options)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads((tmp_path / "results.json").read_text())
+    networks = [one["mAP"] for one in found["networks"]["baseline"]]
+    assert len(set(networks)) == 3
+    mean, spread = np.mean(networks), np.std(networks, ddof=1)
+    assert found["arms"]["baseline"]["mAP"] == pytest.approx(mean)
+    assert found["spread"]["baseline"]["mAP"] == pytest.approx(spread)
+    assert f"{100 * mean:.1f} ±{100 * spread:.1f}" in done.stdout
+    page = (tmp_path / "report.html").read_text()
+    assert "Every arm has 3 re-ID networks" in page and "the first of 3 networks" in page
+    assert "one standard deviation over seeds" in page
+    tiny.check_idle("ide", tmp_path, *options)
+
+    arm = tmp_path / "reid_baseline"
+    query = data.load(tmp_path / "records/tfds", (32, 16))["query"]
+    images = query.images(np.arange(len(query)))
+    for folder, seed in (("seed_0_1", 0), ("seed_0_1", 1), ("seed_2", None)):
+        stored = np.load(arm / f"seed_{2 if seed is None else seed}/test/query.npy")
+        network = inference.load(arm / folder, seed)
+        np.testing.assert_allclose(network(images), stored, atol=1e-4)
+    for folder, seed, message in (
+        ("", None, "its networks are in seed_0_1, seed_2"),
+        ("seed_0_1", None, r"has networks with seeds \[0, 1\]: name one, not None"),
+        ("seed_2", 1, r"has networks with seeds \[2\]: name one, not 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            inference.load(arm / folder, seed)
+
+
 def test_a_trained_network_looks_at_images_of_ones_own(camstyle):
     workdir, _ = camstyle
     query = data.load(workdir / "records/tfds", (32, 16))["query"]
