@@ -34,6 +34,11 @@ _PROCESS = flags.DEFINE_integer("process", None, "Number of this one, from 0.")
 _JOB = flags.DEFINE_string(
     "job", None, "Prints what starts this command elsewhere: 'tpu|slurm|jobset KEY=VALUE ...'."
 )
+SMALLER = (
+    "A device has not enough memory: lower the batch (reid.batch, gan.batch, ...), or have it in "
+    "shards (--config.parallel=accumulate --config.shards=4); where models were grouped for larger "
+    "devices, delete the folder that has groups.json. What was finished is kept."
+)
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where in the code an error came from.")
 
 
@@ -58,6 +63,10 @@ def main(_: list[str]) -> None:
         if _TRACEBACK.value:
             raise
         sys.exit(f"error: {error}")
+    except jax.errors.JaxRuntimeError as error:
+        if _TRACEBACK.value or "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        sys.exit(f"error: {str(error).splitlines()[0].rstrip('.')}. {SMALLER}")
 
 
 def without(arguments: list[str], *flags: str) -> list[str]:

@@ -56,6 +56,20 @@ def test_mistakes_are_one_clear_line(arguments, words, tmp_path):
         assert word in said
 
 
+def test_a_device_without_room_says_what_to_lower(tmp_path):
+    code = """if True:
+        import jax, launch
+        from absl import app
+        launch.systems.run = lambda *_: jax.numpy.zeros(1 << 45).block_until_ready()
+        app.run(launch.main, flags_parser=launch.parse)
+    """
+    given = [sys.executable, "-c", code, IDE, f"--workdir={tmp_path}"]
+    done = subprocess.run(given, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "error: RESOURCE_EXHAUSTED: Out of memory" in done.stderr
+    assert "lower the batch (reid.batch" in done.stderr and "groups.json" in done.stderr
+
+
 SWEEPS = """
 from configs.camstyle import get_config
 
