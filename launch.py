@@ -35,9 +35,9 @@ _JOB = flags.DEFINE_string(
     "job", None, "Prints what starts this command elsewhere: 'tpu|slurm|jobset KEY=VALUE ...'."
 )
 SMALLER = (
-    "A device has not enough memory: lower the batch (reid.batch, gan.batch, ...), or have it in "
-    "shards (--config.parallel=accumulate --config.shards=4); where models were grouped for larger "
-    "devices, delete the folder that has groups.json. What was finished is kept."
+    "A device has not enough memory: take a smaller batch (reid.batch, gan.batch, ...) in another "
+    "--workdir, or have it in shards (--config.parallel=accumulate --config.shards=4); where models"
+    " were grouped for larger devices, delete that groups.json: finished groups stay."
 )
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where in the code an error came from.")
 

@@ -76,7 +76,8 @@ class Faults(Bench):
         finally:
             subprocess.run(["umount", str(place)], check=True)
         clear = code == 0 or named(said, [str(workdir), "No space left"])
-        return outcome if clear else WRONG, f"{stage.name or 'any time'}: {last(said)}; {why}"
+        outcome = in_time(outcome, code != 0) if clear else WRONG
+        return outcome, f"{stage.name or 'any time'}: {last(said)}; {why}"
 
     def inject(self, stage: Stage, fault: str, at: int) -> tuple[str, str]:
         """A fault inside the process; then the same command without it."""

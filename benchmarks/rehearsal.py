@@ -114,9 +114,11 @@ def trainings(config: Mapping[str, Any], mesh: Mesh | None = None) -> list[Train
 def traced_for_tpu() -> Iterator[None]:
     """Inside, networks choose the forms of convolutions that suit a TPU."""
     jax.clear_caches()  # what was traced for this machine chose others
-    with mock.patch.object(jax, "default_backend", lambda: "tpu"):
-        yield
-    jax.clear_caches()
+    try:
+        with mock.patch.object(jax, "default_backend", lambda: "tpu"):
+            yield
+    finally:
+        jax.clear_caches()
 
 
 def zeros(shape: jax.ShapeDtypeStruct) -> Any:

@@ -67,7 +67,7 @@ def test_a_device_without_room_says_what_to_lower(tmp_path):
     done = subprocess.run(given, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "error: RESOURCE_EXHAUSTED: Out of memory" in done.stderr
-    assert "lower the batch (reid.batch" in done.stderr and "groups.json" in done.stderr
+    assert "a smaller batch (reid.batch" in done.stderr and "groups.json" in done.stderr
 
 
 SWEEPS = """

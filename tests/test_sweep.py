@@ -102,6 +102,23 @@ def test_trials_have_a_mean_and_a_spread(tmp_path, capsys):
     assert "| own (mean) | 37.5 ±17.7 |" in (tmp_path / "sweep.md").read_text()
 
 
+def test_the_spread_over_networks_of_a_row_stands_in_its_line(tmp_path, capsys):
+    def run_row(config, directory):
+        directory.mkdir(exist_ok=True)
+        arms = {"baseline": {"mAP": 0.5}, "own": {"mAP": config["gan"]["rate"]}}
+        spread = {arm: {"mAP": scores["mAP"] / 10} for arm, scores in arms.items()}
+        (directory / "results.json").write_text(json.dumps({"arms": arms, "spread": spread}))
+
+    rows = {"low": {"gan.rate": 0.25}, "high": {"gan.rate": 0.5}}
+    sweep.run(tmp_path, sweep.configs(ConfigDict(CONFIG), rows), run_row, {})
+    table = (tmp_path / "sweep.md").read_text().splitlines()[2:]
+    assert table == [
+        "| baseline | 50.0 ±5.0 |",
+        "| own (low) | 25.0 ±2.5 |",
+        "| own (high) | 50.0 ±5.0 |",
+    ]
+
+
 def test_what_has_to_be_said_of_an_arm_stands_below_the_table(tmp_path, capsys):
     def run_row(config, directory):
         directory.mkdir(exist_ok=True)

@@ -15,7 +15,7 @@ from jaxreid.stages import reid, scoring
 from jaxreid.stages.scoring import Arm
 from jaxreid.stages.sets import Generated, Sets
 from jaxreid.training import Every, remembered, run_once
-from jaxreid.training.workdir import fingerprint
+from jaxreid.training.workdir import determined
 
 
 class Trained(NamedTuple):
@@ -102,11 +102,7 @@ def train(
     directory = workdir / f"reid_{name}"
     fakes = generated.split if generated else None
     given = {"loss": loss, "generated": fakes, "extras": extras, "joined": joined, "slow": slow}
-    given |= {"start": start.model if start else None}
-
-    def of(seed: int) -> reid.Training:
-        return reid.training(data.train, settings, seed=seed, **given)
-
+    of = reid.training(data.train, settings, start=start.model if start else None, **given)
     determined_by = {
         "reid": settings.of_one(),
         "loss": {"name": getattr(loss, "func", loss).__name__, **getattr(loss, "keywords", {})},
@@ -128,11 +124,11 @@ def train(
         label = place.relative_to(workdir).as_posix()
         models = remembered(partial(reid.train, place, of, group, every, label))
         whose = {"seeds": group} if len(group) > 1 else {"seed": group[0]}
-        made_by = run_once(place, determined_by | whose, models, trains=True)
+        run_once(place, determined_by | whose, models, trains=True)
         for k, one in enumerate(group):
-            own = directory / f"seed_{one}" if len(group) > 1 else place
-            by = fingerprint({"of": made_by, "number": k}) if len(group) > 1 else made_by
-            model = partial(_nth, models, k)
+            own = place / f"seed_{one}" if len(group) > 1 else place
+            # Whoever was trained beside it: that is as the number of devices.
+            by, model = determined(determined_by | {"seed": one}), partial(_nth, models, k)
             found[one] = Trained(name, own, model, settings.batch, by, learned=data.train)
     first, *others = (found[one] for one in seeds)
     return first._replace(others=tuple(others))

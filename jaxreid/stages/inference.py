@@ -1,7 +1,7 @@
 """The finished re-ID network of an arm, for images of one's own."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -51,32 +51,23 @@ def load(directory: Path | str, seed: int | None = None) -> Network:
     """The network that a run has trained in ``directory``, such as ``runs/demo/reid_camstyle``.
 
     Args:
-        directory: of one network (``reid_camstyle/seed_0``, where an arm has several), or of
-            several that were trained as one program (``reid_camstyle/seed_0_1_2``).
-        seed: of these the one with this seed.
+        directory: of an arm.
+        seed: of the network, where the arm has several (``reid.seeds``).
 
     Raises:
         ValueError: no finished re-ID network is there, or none with this seed, or a file of it is
             damaged.
     """
-    directory = Path(directory)
-    if not (directory / "done.json").exists():
-        inside = sorted(path.parent.name for path in directory.glob("seed_*/checkpoints"))
-        hint = f": its networks are in {', '.join(inside)}" if inside else ""
-        raise ValueError(f"{directory} is no finished stage of a run: it has no done.json{hint}")
-    made = read_json(directory / "done.json")
-    if "extras" not in made:
-        raise ValueError(
-            f"{directory} is no re-ID network that learned identities: name the folder reid_ARM of "
-            "a run"
-        )
-    seeds = made.get("seeds") or [made["seed"]]
-    if seed not in seeds and (seed is not None or len(seeds) > 1):
-        raise ValueError(f"{directory} has networks with seeds {seeds}: name one, not {seed}")
-    state = newest(directory / "checkpoints")["nets"]["reid"]
+    found = _found(Path(directory))
+    if seed is None and len(found) == 1:
+        (seed,) = found
+    if seed not in found:
+        raise ValueError(f"{directory} has networks with the seeds {sorted(found)}: name one")
+    place, made = found[seed]
+    state = newest(place / "checkpoints")["nets"]["reid"]
     variables = {"params": state["params"], "batch_stats": state["stats"]}
-    if len(seeds) > 1:
-        variables = jax.tree.map(lambda x: x[seeds.index(seed)], variables)
+    if "seeds" in made:
+        variables = jax.tree.map(lambda x: x[made["seeds"].index(seed)], variables)
     classes = variables["params"]["head"]["classifier"]["kernel"].shape[-1]
     settings = reid.Settings(**made["reid"])
     form = dict(made["extras"].get("form", ()))
@@ -84,3 +75,22 @@ def load(directory: Path | str, seed: int | None = None) -> Network:
         net = reid.build(settings, classes).clone(**form)
     variables = jax.tree.map(np.asarray, variables)  # for as many devices as will look
     return Network(reid.Model(net, variables), (made["size"][0], made["size"][1]))
+
+
+def _found(directory: Path) -> dict[int, tuple[Path, dict[str, Any]]]:
+    """By seed the folder of the training, and what determined it."""
+    places = [directory, *sorted(directory.glob("seed_*"))]
+    done = [place for place in places if (place / "done.json").exists()]
+    if not done:
+        raise ValueError(f"{directory} is no finished stage of a run: it has no done.json")
+    found = {}
+    for place in done:
+        made = read_json(place / "done.json")
+        if "extras" not in made:
+            raise ValueError(
+                f"{place} is no re-ID network that learned identities: name the folder reid_ARM of "
+                "a run"
+            )
+        for seed in made.get("seeds") or [made["seed"]]:
+            found.setdefault(seed, (place, made))
+    return found

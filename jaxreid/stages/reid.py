@@ -25,7 +25,7 @@ from jaxreid.stages.reid_turn import (
     program,
 )
 from jaxreid.stages.sets import Sets, require_batch
-from jaxreid.training import Every, State, Step, create, divided, fit, shards
+from jaxreid.training import Every, State, Step, cached, create, divided, fit, shards
 from jaxreid.training.grouping import Task, grouped
 from jaxreid.training.mesh import turns
 
@@ -121,14 +121,14 @@ class Joined(NamedTuple):
     """What joins the real images of every step, beyond a generated set.
 
     Attributes:
-        arrays: further arrays of the batch by name, a pure function of the step; those whose name
-            ends with ``image`` are augmented like the real ones.
+        arrays: further arrays of the batch by name, a pure function first of the network's seed,
+            then of the step; those whose name ends with ``image`` are augmented like the real ones.
         made_by: fingerprint of all of this.
         frozen: variables of networks that steps apply and nobody trains, by name; made when needed.
         render: turns nets, batch and key into another batch, inside the step, before augmentation.
     """
 
-    arrays: Callable[[int], Mapping[str, np.ndarray]]
+    arrays: Callable[[int], Callable[[int], Mapping[str, np.ndarray]]]
     made_by: str
     frozen: Callable[[], Mapping[str, Any]] = dict
     render: Render | None = None
@@ -156,20 +156,18 @@ def training(
     real: Split,
     settings: Settings,
     *,
-    seed: int,
     loss: ReidLoss = identity_loss,
     generated: Split | None = None,
     extras: Extras = PLAIN,
     joined: Joined | None = None,
     start: Callable[[], Model] | None = None,
     slow: tuple[str, ...] = (),
-) -> Training:
-    """The training of a re-ID network.
+) -> Callable[[int], Training]:
+    """The training of a re-ID network by its seed.
 
     Args:
         real: training images; labels are positions among their sorted identities.
         settings: see ``Settings``.
-        seed: of initialisation, batches, augmentation and dropout.
         loss: ``loss(forward, stats, batch, key) -> (terms, stats)``; the sum of terms is
             minimised. ``forward(stats, images, key)`` runs the network in training mode.
             ``batch`` has ``image`` and ``label``, from ``generated`` the same two with the
@@ -180,43 +178,48 @@ def training(
         start: a model of the same backbone, whose backbone this one begins with.
         slow: layers of the head that learn at the backbone's rate.
 
-    Raises:
-        ValueError: a real image has no companion among the first group of styles, or
-            ``generated_batch`` is no multiple of ``batch`` where it has to be.
+    Returns:
+        ``of(seed)``; the seed is that of initialisation, batches, augmentation and dropout. It
+        raises ValueError where a real image has no companion among the first group of styles, or
+        ``generated_batch`` is no multiple of ``batch`` and has to be.
     """
-    plan = _plan(real, settings, seed)
-    steps = plan.steps_per_epoch * settings.epochs
-    classes = len(np.unique(real.pids)) + extras.classes
-    render = joined.render if joined else None
-    form = (extras.form, slow)
-    net, tx, step = program(settings, classes, plan.steps_per_epoch, loss, render, *form)
-    sources: dict[str, tuple[Split, Callable[[int], np.ndarray]]]
-    sources = {"": (loaded(real, settings), plan)}
-    if generated is not None:
-        draw = _beside(plan, real, generated, settings, extras.companions, steps, seed)
-        sources["generated_"] = loaded(generated, settings), draw
-    people = np.unique(real.pids)
+    people, images = np.unique(real.pids), loaded(real, settings)
+    fakes = None if generated is None else loaded(generated, settings)
 
-    def batch(step: int) -> dict[str, np.ndarray]:
-        arrays = {}
-        for prefix, (split, draw) in sources.items():
-            rows = draw(step)
-            arrays[prefix + "image"] = split.images(rows)
-            arrays[prefix + "label"] = np.searchsorted(people, split.pids[rows]).astype(np.int32)
-        return arrays | dict(joined.arrays(step) if joined else {})
+    def of(seed: int) -> Training:
+        plan = _plan(real, settings, seed)
+        each, steps = plan.steps_per_epoch, plan.steps_per_epoch * settings.epochs
+        render, classes = joined.render if joined else None, len(people) + extras.classes
+        net, tx, step = program(settings, classes, each, loss, render, extras.form, slow)
+        sources: dict[str, tuple[Split, Callable[[int], np.ndarray]]] = {"": (images, plan)}
+        if fakes is not None:
+            draw = _beside(plan, real, fakes, settings, extras.companions, steps, seed)
+            sources["generated_"] = fakes, draw
+        further = joined.arrays(seed) if joined else lambda _: {}
 
-    def init() -> State:
-        key = jax.random.key(seed)
-        variables = initial(net, key, real.size)
-        if settings.pretrained:
-            variables, report = load_pretrained(settings.pretrained, variables)
-            print(f"{settings.pretrained}: {report.describe()}", flush=True)
-        if start:
-            variables = begin_with(variables, start().variables)
-        frozen = joined.frozen() if joined else {}
-        return create(jax.random.fold_in(key, 0), {"reid": variables, **frozen}, tx)
+        def batch(step: int) -> dict[str, np.ndarray]:
+            arrays = {}
+            for prefix, (split, draw) in sources.items():
+                rows = draw(step)
+                arrays[prefix + "image"] = split.images(rows)
+                labels = np.searchsorted(people, split.pids[rows])
+                arrays[prefix + "label"] = labels.astype(np.int32)
+            return arrays | dict(further(step))
 
-    return Training(net, init, step, batch, steps)
+        def init() -> State:
+            key = jax.random.key(seed)
+            variables = initial(net, key, real.size)
+            if settings.pretrained:
+                variables, report = load_pretrained(settings.pretrained, variables)
+                print(f"{settings.pretrained}: {report.describe()}", flush=True)
+            if start:
+                variables = begin_with(variables, start().variables)
+            frozen = joined.frozen() if joined else {}
+            return create(jax.random.fold_in(key, 0), {"reid": variables, **frozen}, tx)
+
+        return Training(net, init, step, batch, steps)
+
+    return of
 
 
 def beside(trainings: Sequence[Training]) -> Training:
@@ -232,8 +235,13 @@ def beside(trainings: Sequence[Training]) -> Training:
         found = [each.batch(step) for each in trainings]
         return {name: np.stack([one[name] for one in found]) for name in found[0]}
 
-    step = first.step.sharded(shards(), turns()).map(jax.vmap)
-    return first._replace(init=init, step=step, batch=batch)
+    return first._replace(init=init, step=_stacked(first.step, shards(), turns()), batch=batch)
+
+
+@cached
+def _stacked(step: Step, shards: int, turns: int) -> Step:
+    """Made once, as the step itself, so that what is compiled is shared."""
+    return step.sharded(shards, turns).map(jax.vmap)
 
 
 def train(
@@ -247,7 +255,7 @@ def train(
 
     Args:
         directory: for checkpoints and metrics, which are means over the networks.
-        of: the training of a seed, see ``training``; they differ in nothing else.
+        of: the training of a seed, see ``training``.
         seeds: one or more.
         every: how often to log and save.
         label: see ``fit``.
@@ -276,7 +284,8 @@ def groups(directory: Path, of: Callable[[int], Training], seeds: Sequence[int])
 
     def task(group: Sequence[int]) -> Task:
         one = beside([of(seed) for seed in group])
-        return one.init, one.step, one.batch(0)
+        state = one.init()  # here: it may read trainings, which a trace of it could not
+        return lambda: state, one.step, one.batch(0)
 
     filled_up, found = grouped(directory, seeds, task), []
     for group in filled_up:  # devices share the batch where networks are too few for them

@@ -16,6 +16,7 @@ from jaxreid.evaluation import (
     Reranking,
     Scores,
     average,
+    deviations,
     drawn,
     evaluate,
 )
@@ -156,17 +157,18 @@ def told(arm: Arm, rerank: bool) -> Told:
     """The scores of an arm, and after re-ranking those of ``GAP_SCORES`` if asked for."""
     each = [arm, *arm.others]
     plain = [one.scores for one in each]
-    scores = average(plain).to_dict()
+    scores, spread = average(plain).to_dict(), deviations(plain) if arm.others else {}
     networks = [{key: one.to_dict()[key] for key in MEASURES} for one in plain]
     if rerank:
         again = [reranked(one) for one in each]
         scores["reranked"] = average(again).to_dict()
+        apart = deviations(again) if arm.others else {}
         for key in GAP_SCORES:
-            scores[f"{key}_reranked"] = scores["reranked"][key]
+            beside = f"{key}_reranked"
+            scores[beside] = scores["reranked"][key]
+            spread |= {beside: apart[key]} if apart else {}
             for network, one in zip(networks, again, strict=True):
-                network[f"{key}_reranked"] = one.to_dict()[key]
-    values = {key: [network[key] for network in networks] for key in networks[0]}
-    spread = {key: float(np.std(v, ddof=1)) for key, v in values.items()} if arm.others else {}
+                network[beside] = one.to_dict()[key]
     return Told(scores, networks, spread)
 
 

@@ -84,7 +84,7 @@ def require(run: Crossing, settings: Settings) -> None:
         ValueError: images without camera, one camera, a camera with too few tracklets for a batch,
             a batch that devices or cameras cannot share evenly.
     """
-    reid.require_one(run.reid, "taudl")
+    reid.require_one(run.reid, run.config["system"])
     unknown = int((run.data.target.train.cameras < 0).sum())
     if unknown:
         raise ValueError(

@@ -38,19 +38,18 @@ def render(nets, batch, key, *, net: ContextGenerator, real_ratio: float):
 def on_the_fly(run: crossing.Crossing, renderer: rendering.Renderer) -> arms.Trained:
     """The arm whose every training image is rendered when it is needed.
 
-    A step draws one target image per source image by (seed, step).
+    A step draws one target image per source image by (the network's seed, step).
     """
     seed, options, target = run.config["seed"], run.config["crgan"], run.data.target.train
 
-    def contexts(step: int) -> dict[str, np.ndarray]:
+    def contexts(seed: int, step: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng((seed, 3, step))
         return {"context": target.masked(rng.integers(len(target), size=run.reid.batch))}
 
     net, ratio = generator_net(renderer.settings), options["real_source_ratio"]
     made_by = fingerprint({"renderer": renderer.made_by, "real": ratio, "seed": seed})
-    joined = reid.Joined(
-        contexts, made_by, renderer.frozen, partial(render, net=net, real_ratio=ratio)
-    )
+    seen_in = partial(render, net=net, real_ratio=ratio)
+    joined = reid.Joined(lambda seed: partial(contexts, seed), made_by, renderer.frozen, seen_in)
     return crossing.train(run, "crgan", joined=joined)
 
 

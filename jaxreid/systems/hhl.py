@@ -6,7 +6,7 @@ its renderings (camera invariance) and apart from people of the source (domain c
 the source is classified.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -63,18 +63,21 @@ def beside(
     ``source_image`` holds ``people`` identities with ``images`` each, ``target_image`` ``batch``
     different images, ``rendered_image`` the renderings of the first, those of the second, ...
     """
-    seed, over = run.common["seed"], parse_over(options["over"])
+    over = parse_over(options["over"])
     source, target = run.data.source.train, run.data.target.train
     loaded = partial(_loaded, run)
     real, other = loaded(source), loaded(target)
     people = np.unique(source.pids)
-    identities = pk(source.pids, options["people"], options["images"], (seed, 1))
-    drawn = shuffled(len(target), options["batch"], (seed, 2))
     fakes = loaded(rendered.split) if rendered else other
     rows_of = renderings(target, fakes) if rendered else np.zeros(0)
 
-    def arrays(step: int) -> dict[str, np.ndarray]:
-        rows, chosen, found = identities(step), drawn(step), {}
+    def arrays(seed: int) -> Callable[[int], dict[str, np.ndarray]]:
+        identities = pk(source.pids, options["people"], options["images"], (seed, 1))
+        drawn = shuffled(len(target), options["batch"], (seed, 2))
+        return lambda step: looked_up(identities(step), drawn(step))
+
+    def looked_up(rows: np.ndarray, chosen: np.ndarray) -> dict[str, np.ndarray]:
+        found = {}
         if "source" in over:
             labels = np.searchsorted(people, source.pids[rows])
             found |= {"source_image": real.images(rows), "source_label": labels.astype(np.int32)}

@@ -6,7 +6,7 @@ identity loss on the source, and the maximum mean discrepancy between pooled fea
 domains.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,10 +40,10 @@ def aligned_loss(forward, stats, batch, key, *, weight: float, bandwidths: tuple
 def beside(run: crossing.Crossing, batch: int) -> reid.Joined:
     """``batch`` images of the target in every step, shuffled anew in every epoch of their own."""
     target = reid.loaded(crossing.sized(run, run.data.target.train), run.reid)
-    plan = shuffled(len(target), batch, (run.common["seed"], 1))
 
-    def arrays(step: int) -> dict[str, np.ndarray]:
-        return {"target_image": target.images(plan(step))}
+    def arrays(seed: int) -> Callable[[int], dict[str, np.ndarray]]:
+        plan = shuffled(len(target), batch, (seed, 1))
+        return lambda step: {"target_image": target.images(plan(step))}
 
     return reid.Joined(arrays, fingerprint({"target": run.data.target.made_by, "batch": batch}))
 

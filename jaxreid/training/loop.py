@@ -74,7 +74,8 @@ def fit(
         sample: called as ``sample(state, step)``, by the first of joint processes.
         keep: steps whose checkpoints are written, whatever ``every`` says, and kept for good.
         models: number of stacked models, when state and batch carry a leading axis of models; then
-            devices share models, and none is trained in shards (``mesh.parallel``).
+            devices share models, and ``step`` is taken as it is: not in shards (``mesh.parallel``)
+            unless it was built so.
         mesh: devices to use; all by default.
         label: what printed lines call the training; the name of ``directory`` by default.
 

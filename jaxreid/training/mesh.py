@@ -1,4 +1,4 @@
-"""Devices: one axis named ``data``; the state is replicated or stacked, the batch is split.
+"""Devices: an axis named ``data``; the state is replicated or stacked, the batch is split.
 
 ``parallel='jit'`` trains on a batch as one: losses, mining and batch norm see all of it, whatever
 the number of devices. ``parallel='pmap'`` trains on it in shards, as devices do that each run the
@@ -79,23 +79,22 @@ def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
 
 
 def sharing(batch: Mapping[str, Any], models: int | None) -> Mesh:
-    """The mesh of the devices that train on ``batch`` together here.
+    """The mesh of the devices that train on ``batch`` together here: all, as a rule.
 
-    Models that were grouped for another number of devices, and their rows, may be too few to be
-    split over all of these: then as many as can share them do, and the others compute the same as
-    one of them each, along a second axis ``copies``.
+    Models that were grouped for another number of devices are shared by as many as can. Of joint
+    processes none may be left out: there the devices left over compute the same as others, along
+    a second axis, ``copies``.
     """
     devices = processes.devices()
     if models is None:
         return make_mesh(devices)
-    rows, number = math.gcd(*(x.shape[1] for x in batch.values())), len(devices)
-    share = max(math.gcd(models, number), math.gcd(rows, number))
-    return jax.make_mesh(
-        (share, number // share),
-        ("data", "copies"),
-        axis_types=(AxisType.Auto, AxisType.Auto),
-        devices=devices,
-    )
+    rows = math.gcd(*(x.shape[1] for x in batch.values()))
+    able = [n for n in range(1, len(devices) + 1) if models % n == 0 or rows % n == 0]
+    if not processes.joint():
+        return make_mesh(devices[: able[-1]])
+    share = max(n for n in able if len(devices) % n == 0)
+    grid = make_mesh(devices).devices.reshape(share, -1)
+    return Mesh(grid, ("data", "copies"), axis_types=(AxisType.Auto, AxisType.Auto))
 
 
 def divided(rows: np.ndarray) -> np.ndarray | jax.Array:

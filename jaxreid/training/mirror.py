@@ -88,8 +88,8 @@ def kept(here: Path, there: str) -> Iterator[None]:
     with locked(here.with_name(f".{here.name}.lock"), here):
         try:
             mirror = Mirror(here, epath.Path(there))
-        except WorkdirError:
-            raise
+        except _Damaged as error:
+            raise WorkdirError(str(error)) from error
         except Exception as error:  # whatever the packages of a storage raise
             raise WorkdirError(unreachable(there, error)) from error
         token = _CURRENT.set(mirror)
@@ -192,16 +192,21 @@ def unreachable(there: str, error: Exception) -> str:
     return f"{said}; {how if extra else 'paths on object storage begin with gs:// or s3://'}"
 
 
+class _Damaged(Exception):
+    """A list of files that is none."""
+
+
 def _read(file: epath.Path) -> dict[str, Any]:
     if not file.exists():
         return {"generation": 0, "files": {}}
     try:
-        return json.loads(file.read_text())
-    except ValueError as error:
-        raise WorkdirError(
-            f"{file} is damaged ({error}): delete the list of the run's folder here, and all is "
-            "taken from the storage again; where the storage's own is damaged, delete both, and "
-            "all goes up again"
+        found = json.loads(file.read_text())
+        return {"generation": int(found["generation"]), "files": dict(found["files"])}
+    except (ValueError, TypeError, KeyError) as error:
+        raise _Damaged(
+            f"{file} is damaged ({error!r}). If it is in the run's folder on this machine, delete "
+            "it: all is taken from the storage again. If it is on the storage, and that folder "
+            "complete, delete the list in both: all goes up again"
         ) from error
 
 

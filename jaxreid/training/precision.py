@@ -53,9 +53,12 @@ def in_dtype(net: Module) -> Module:
 
 
 def cached(make: Callable[..., Any]) -> Callable[..., Any]:
-    """``functools.cache`` that tells types of computation apart."""
+    """``functools.lru_cache`` that tells types of computation apart.
 
-    @functools.cache
+    It is small: what it holds keeps programs compiled.
+    """
+
+    @functools.lru_cache(maxsize=16)
     def held(_: str, *args: Any, **options: Any) -> Any:
         return make(*args, **options)
 

@@ -12,7 +12,13 @@ from typing import Any
 
 SEAL = "seal.json"
 OPEN = {"checkpoints", "unreadable", "samples", "tensorboard"}  # may change, or have other seals
-LOOSE = {SEAL, "settings.json", "done.json", "metrics.jsonl"}  # and hidden files, such as locks
+LOOSE = {
+    SEAL,
+    "settings.json",
+    "done.json",
+    "metrics.jsonl",
+    "groups.json",
+}  # and hidden files, such as locks
 
 
 def of(directory: Path) -> dict[str, str]:

@@ -165,6 +165,11 @@ def _refuse_damage(directory: Path) -> None:
         )
 
 
+def determined(settings: Mapping[str, Any]) -> str:
+    """What ``run_once`` returns for these settings here."""
+    return fingerprint({**settings, **_mode()})
+
+
 def fingerprint(settings: Mapping[str, Any]) -> str:
     """A short hash of plain settings."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]

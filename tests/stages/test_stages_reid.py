@@ -2,8 +2,8 @@
 
 import importlib
 import json
+import shutil
 from dataclasses import replace
-from functools import partial
 from types import SimpleNamespace
 
 import jax
@@ -52,13 +52,8 @@ def observing(forward, stats, batch, key):
     return terms | {name: jnp.float32(value) for name, value in seen.items()}, stats
 
 
-def of_seed(data, settings, seed, **given):
-    return reid.training(data.train, settings, seed=seed, **given)
-
-
 def observed(directory, data, settings, **given):
-    of = partial(of_seed, data, settings, loss=observing, **given)
-    reid.train(directory, of, [0], EVERY)
+    reid.train(directory, reid.training(data.train, settings, loss=observing, **given), [0], EVERY)
     return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
 
 
@@ -174,7 +169,7 @@ def test_more_people_than_there_are_are_refused(data):
 def test_networks_trained_as_one_program_are_those_trained_one_by_one(tmp_path, data, number):
     """In shards, too, which stay within a network."""
     settings = replace(SETTINGS, rate=1e-3, head_rate=1e-3)
-    of = partial(of_seed, data, settings)
+    of = reid.training(data.train, settings)
     with parallel("pmap" if number > 1 else "jit", number if number > 1 else 0):
         together = reid.train(tmp_path / "all", of, [5, 6, 7], EVERY)
         alone = [reid.train(tmp_path / str(k), of, [k], EVERY)[0] for k in (5, 6, 7)]
@@ -207,10 +202,57 @@ def test_groups_that_were_filled_up_have_each_seed_once(monkeypatch, filled_up, 
     assert reid.groups(None, None, [4, 5, 6]) == expected
 
 
-def test_how_many_fit_is_asked_with_weights_as_well(tmp_path, data, monkeypatch):
-    """The room of an accelerator is counted without training anything."""
+def test_how_many_fit_is_found_out_with_networks_that_are_read_for_it(tmp_path, data, monkeypatch):
+    """On an accelerator; a network that another one begins with may have to be trained first."""
     monkeypatch.setattr(grouping, "_room", lambda: 1 << 40)
-    assert reid.groups(tmp_path, partial(of_seed, data, SETTINGS), [1, 2, 3]) == [[1, 2, 3]]
+    of = reid.training(data.train, SETTINGS)
+
+    def start():
+        return reid.train(tmp_path / "first", of, [0], EVERY)[0]
+
+    frozen = reid.Joined(
+        lambda seed: lambda step: {}, "", lambda: {"first": {"params": start().variables["params"]}}
+    )
+    for given in ({"start": start}, {"joined": frozen}):
+        shutil.rmtree(tmp_path / "first", ignore_errors=True)
+        (tmp_path / "groups.json").unlink(missing_ok=True)
+        of_it = reid.training(data.train, SETTINGS, **given)
+        assert reid.groups(tmp_path, of_it, [1, 2, 3]) == [[1, 2, 3]]
+
+
+def test_each_network_draws_what_joins_its_images(tmp_path, data):
+    def arrays(seed):
+        return lambda step: {"drawn": np.full(8, 100 * seed + step, np.float32)}
+
+    def noting(forward, stats, batch, key):
+        terms, stats = identity(forward, stats, batch, key)
+        return terms | {"drawn": batch["drawn"].mean()}, stats
+
+    identity = reid.identity_loss
+    of = reid.training(data.train, SETTINGS, loss=noting, joined=reid.Joined(arrays, ""))
+    reid.train(tmp_path, of, [2, 4], EVERY)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["drawn"] for line in lines] == [300 + step for step in range(len(lines))]
+
+
+def test_the_number_of_networks_changes_in_a_workdir(tmp_path, data, monkeypatch, capsys):
+    """However they were grouped: who was trained beside a network is no part of what it is."""
+    networks = {}
+    for room, seeds in ((1 << 40, 2), (None, 1), (1 << 40, 3), (None, 1), (None, 3)):
+        monkeypatch.setattr(grouping, "_room", lambda room=room: room)
+        settings = replace(SETTINGS, seeds=seeds)
+        trained = train(tmp_path, data, "a", settings, seed=0, every=EVERY)
+        arm = score(trained, data)
+        assert len(arm.others) == seeds - 1
+        for seed, each in enumerate([trained, *trained.others]):
+            assert networks.setdefault(seed, each.made_by) == each.made_by
+    assert len(set(networks.values())) == 3
+    said = capsys.readouterr().out
+    assert said.count("a: 2 models, 2 at a time") == said.count("a: 3 models, 3 at a time") == 1
+    assert {path.name for path in (tmp_path / "reid_a").glob("seed_*")} == {
+        "seed_0_1",
+        "seed_0_1_2",
+    }
 
 
 def test_an_arm_of_several_networks_tells_their_mean_and_spread(tmp_path, data):
@@ -252,7 +294,7 @@ def test_an_arm_has_a_network_or_more():
 def test_systems_that_go_on_with_a_network_have_one(tmp_path, monkeypatch, system):
     config = importlib.import_module(f"configs.{system}").get_config("tiny").to_dict()
     config["reid"]["seeds"] = 2
-    begun = SimpleNamespace(reid=reid.Settings(**config["reid"]))
+    begun = SimpleNamespace(reid=reid.Settings(**config["reid"]), config=config)
     monkeypatch.setattr(crossing, "begin", lambda config, workdir: begun)
     with pytest.raises(ValueError, match=f"reid.seeds is 2, but {system} goes on with the one"):
         systems.run(config, tmp_path)

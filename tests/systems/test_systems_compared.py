@@ -79,7 +79,11 @@ def test_target_identities_are_read_by_nothing_that_is_trained(runs, name, tmp_p
     seen = []
 
     def train(*_, loss, joined, **given):
-        steps = [bytes_of(joined.arrays(step)) for step in range(12)]  # over an epoch of the target
+        draws = joined.arrays(0), joined.arrays(1)  # of two networks, over an epoch of the target
+        steps, others = (
+            [bytes_of(of(step)) for step in range(12)] for of in draws
+        )  # over an epoch
+        assert all(a[name] != b[name] for a, b in zip(steps, others, strict=True) for name in a)
         seen.append((loss.keywords, joined.made_by, given, steps))
 
     monkeypatch.setattr(crossing, "train", train)

@@ -16,7 +16,7 @@ from test_systems_crossing import config
 
 from configs.crgan import renderer
 from jaxreid import data, losses
-from jaxreid.stages import domains, reid, rendering
+from jaxreid.stages import crossing, domains, reid, rendering
 from jaxreid.stages.rendering_turns import (
     MASK_MODES,
     Settings,
@@ -185,7 +185,7 @@ def test_target_identities_change_nothing_and_disk_takes_as_many_steps(
     assert steps["step"] == on_the_fly["step"]
 
 
-def test_a_re_id_step_renders_as_the_renderer_does_and_leaves_it_alone(finished, tmp_path):
+def test_a_re_id_step_renders_as_the_renderer_does_and_leaves_it_alone(finished, monkeypatch):
     splits = [data.load(finished / d / "records/tfds", SIZE)["train"] for d in domains.NAMES]
     source, target = splits
     net = generator_net(SETTINGS)
@@ -211,17 +211,24 @@ def test_a_re_id_step_renders_as_the_renderer_does_and_leaves_it_alone(finished,
 
     settings = reid.Settings(**config("crgan")["reid"] | {"epochs": 1})
     joined = reid.Joined(
-        lambda step: {"context": target.masked(np.arange(settings.batch))},
+        lambda seed: lambda step: {"context": target.masked(np.arange(settings.batch))},
         *("test", renderer.frozen, render),
     )
     _, _, step = reid.program(settings, 8, 4, reid.identity_loss, render)
     tx = {"reid": reid.optimiser(settings, 4)}
     fresh = reid.initial(reid.build(settings, 8), jax.random.key(0), SIZE)
     before = create(jax.random.key(0), {"reid": fresh, **joined.frozen()}, tx)
-    given = {"image": source.images(rows), "label": rows, **joined.arrays(0)}
+    given = {"image": source.images(rows), "label": rows, **joined.arrays(0)(0)}
     after, _ = step.map(jax.jit)(before, given)
     assert equal(after.nets["G"], before.nets["G"])
     assert not equal(after.nets["reid"].params, before.nets["reid"].params)
+
+    monkeypatch.setattr(crossing, "train", lambda run, name, joined: joined)
+    run = SimpleNamespace(config=config("crgan"), reid=settings)
+    run.data = SimpleNamespace(target=SimpleNamespace(train=target))
+    contexts = [crgan.on_the_fly(run, renderer).arrays(seed)(4)["context"] for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(contexts[0], contexts[1])
+    assert len(contexts[0]) == settings.batch and (contexts[0] != contexts[2]).any()
 
 
 @pytest.mark.parametrize(

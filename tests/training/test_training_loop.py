@@ -304,7 +304,11 @@ def test_eight_devices_equal_one(tmp_path):
                 yield s, {"x": x, "y": rng.integers(0, 5, 16)}
         assert jax.device_count() == int(sys.argv[1])
         if jax.device_count() == 8:
-            from jaxreid.training.mesh import make_mesh, placement
+            from jaxreid.training.mesh import make_mesh, placement, sharing
+            for models, rows, able in ((8, 1, 8), (4, 1, 4), (3, 1, 3), (7, 2, 7), (1, 6, 6)):
+                mesh = sharing({"x": np.zeros((models, rows, 4))}, models)
+                assert mesh.shape == {"data": able}, (models, rows, mesh.shape)
+            assert sharing({"x": np.zeros((3, 4))}, None).shape == {"data": 8}
             try:
                 placement(make_mesh(), {"x": np.zeros((12, 4))}, None)
                 raise AssertionError("an odd batch was accepted")

@@ -117,23 +117,33 @@ def test_the_newest_is_continued_where_it_is(tmp_path):
     assert (there / "x").read_text() == "done since, and not pushed"
 
 
-def test_a_damaged_list_is_named_and_what_it_says_helps(tmp_path):
+@pytest.mark.parametrize("damage", ["{", "{}", "[]", '{"generation": 1, "files": 3}'])
+def test_a_damaged_list_is_named_and_what_is_said_helps(tmp_path, damage):
     here, there = tmp_path / "here", tmp_path / "bucket"
     with mirror.kept(here, str(there)):
         run_once(here / "data", {}, (here / "data/made").touch)
-    (here / mirror.LIST).write_text("{")
-    with pytest.raises(WorkdirError, match=r"here/\.files\.json is damaged.*delete the list"):
+    (here / mirror.LIST).write_text(damage)
+    with pytest.raises(WorkdirError, match=r"here/\.files\.json is damaged.*delete it"):
         mirror.kept(here, str(there)).__enter__()
     (here / mirror.LIST).unlink()
     with mirror.kept(here, str(there)):
         assert (here / "data/made").exists()
-    (there / mirror.LIST).write_text("{")
-    with pytest.raises(WorkdirError, match=r"bucket/\.files\.json is damaged.*delete both"):
+    (there / mirror.LIST).write_text(damage)
+    with pytest.raises(WorkdirError, match=r"bucket/\.files\.json is damaged.*in both"):
         mirror.kept(here, str(there)).__enter__()
     (here / mirror.LIST).unlink(), (there / mirror.LIST).unlink()
     with mirror.kept(here, str(there)):
         pass
     assert files(there) == files(here) and "data/made" in str(files(there))
+
+
+def test_a_list_that_is_damaged_meanwhile_stops_no_training(tmp_path, capsys):
+    here, there = tmp_path / "here", tmp_path / "bucket"
+    with pytest.raises(WorkdirError, match="damaged.*all is in"), mirror.kept(here, str(there)):
+        run_once(here / "a", {}, (here / "a/made").touch)
+        (there / mirror.LIST).write_text("{")
+        run_once(here / "b", {}, (here / "b/made").touch)
+        assert "not uploaded now, but with what comes next" in capsys.readouterr().out
 
 
 def test_two_runs_do_not_mix(tmp_path):

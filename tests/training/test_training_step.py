@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxreid.training import Aux, Phase, alternate, create
+from jaxreid.training import Aux, Every, Phase, alternate, create, fit
 from jaxreid.training.pool import Pool, empty_pool, exchange
 
 
@@ -148,3 +148,37 @@ def test_a_state_owns_its_arrays():
     jax.jit(lambda s: jax.tree.map(lambda x: x, s), donate_argnums=0)(state)
     assert all(not leaf.is_deleted() for leaf in jax.tree.leaves(given))
     np.testing.assert_array_equal(given["params"]["w"], 1.0)
+
+
+def test_equal_steps_are_traced_once(tmp_path):
+    """Also where they are mapped over models, and in another training."""
+    traced = []
+
+    def noting(nets, batch, memo, key):
+        traced.append(len(traced))
+        value = jnp.square(nets["n"].params["w"] * batch["x"]).mean()
+        return value, Aux({"error": value})
+
+    tx = {"n": optax.sgd(0.1)}
+    step = alternate([Phase(("n",), noting)], tx)
+    stacked = step.map(jax.vmap)
+
+    def init():
+        return create(jax.random.key(0), {"n": {"params": {"w": jnp.ones(3)}}}, tx)
+
+    def train(name, step, models):
+        leading = (2,) if models else ()
+
+        def begin():
+            return jax.tree.map(lambda x: jnp.stack([x, x]), init()) if models else init()
+
+        def batches(start, stop):
+            for index in range(start, stop):
+                yield index, {"x": np.full((*leading, 4, 3), index, np.float32)}
+
+        given = {"steps": 2, "directory": tmp_path / name, "every": Every(9, 9, 9)}
+        fit(begin, step, batches, models=models, **given)
+        return len(traced)
+
+    assert [train(f"one_{k}", step, None) for k in range(3)] == [1, 1, 1]
+    assert [train(f"two_{k}", stacked, 2) for k in range(3)] == [2, 2, 2]
