@@ -1,9 +1,12 @@
 """Frechet distance: values worked out by hand, closed forms, hard covariances, moments of parts."""
 
+import json
 import math
 import subprocess
 import sys
 import warnings
+from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +16,8 @@ from hypothesis import strategies as st
 from jaxreid.evaluation import Moments, frechet_distance, merge, moments
 
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
+GOLDEN = Path(__file__).parents[1] / "golden" / "evaluation_fid.json"
+CASES = json.loads(GOLDEN.read_text())["cases"]
 SPECIFICATION = "golden values of the specification"
 SINGULAR = [[1, 1], [1, 1]]
 
@@ -57,6 +62,26 @@ def test_a_square_and_its_stretched_copy(proof):
     np.testing.assert_allclose(found.covariance, np.diag([16 / 3, 1 / 3]), atol=1e-15)
     error = abs(frechet_distance(moments(x), found) - 71 / 12)
     proof("Frechet distance of four points", SPECIFICATION, error, 1e-12)
+
+
+def features(seed, rows, d):
+    """Like those after a ReLU: positive, many zeros, correlated."""
+    rng = np.random.default_rng(seed)
+    mix = rng.normal(size=(d, d)) / np.sqrt(d)
+    return np.maximum(rng.normal(size=(rows, d)) @ mix + 0.3, 0)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['inputs']['d']} features")
+def test_the_distance_of_given_features_is_pytorch_fid_s(case, proof):
+    seeds, rows, d = (case["inputs"][name] for name in ("seeds", "rows", "d"))
+    x, y = (features(seed, n, d) for seed, n in zip(seeds, rows, strict=True))
+    assert [x.sum(), y.sum()] == pytest.approx(case["sums"], rel=1e-12), "make the file anew"
+    singular = min(rows) <= d  # there pytorch-fid's root of a matrix is inexact itself
+    row = f"Frechet distance of given features, d = {d}{', singular' if singular else ''}, relative"
+    warned = pytest.warns(RuntimeWarning, match="is singular") if singular else nullcontext()
+    with warned:
+        error = abs(distance(x, y) / case["value"] - 1)
+    proof(row, "pytorch-fid 0.3.0, SciPy 1.17.1", error, 1e-7 if singular else 1e-11)
 
 
 def test_five_hundred_rows_of_waves(proof):

@@ -10,7 +10,6 @@ import tiny
 
 from jaxreid import data
 from jaxreid.stages import crossing, sets
-from jaxreid.training.workdir import share
 
 SYSTEMS = ("mmd", "hhl", "m2m")
 RIVALS = ("baseline", "jitter", "cut_and_paste", "oracle")
@@ -18,11 +17,8 @@ SIZE = (32, 16)
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """The runs share what they have in common, such as the rivals."""
-    root = tmp_path_factory.mktemp("compared")
-    share(root)
-    return {name: (root / name, tiny.launch(name, root / name)) for name in SYSTEMS}
+def runs(place):
+    return {name: (place(name), tiny.launch(name, place(name))) for name in SYSTEMS}
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

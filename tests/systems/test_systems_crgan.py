@@ -142,8 +142,8 @@ def test_average_follows_the_generator_and_the_pool_shows_old_renderings(stepped
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("crgan")
+def finished(place):
+    workdir = place("crgan")
     done = tiny.launch("crgan", workdir)
     assert done.returncode == 0, done.stderr[-2000:]
     return workdir

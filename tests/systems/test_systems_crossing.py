@@ -132,8 +132,8 @@ def test_generators_feel_m_and_m_turns_alone():
 
 
 @pytest.fixture(scope="module", params=SYSTEMS)
-def finished(request, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp(request.param)
+def finished(request, place):
+    workdir = place(request.param)
     return request.param, workdir, tiny.launch(request.param, workdir, *OPTIONS[request.param])
 
 

@@ -116,8 +116,8 @@ def test_terms_and_groups_are_read_or_refused():
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("faketriplet")
+def finished(place):
+    workdir = place("faketriplet")
     return workdir, launch(workdir)
 
 

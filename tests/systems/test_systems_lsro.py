@@ -101,8 +101,8 @@ def test_the_generator_turns_twice_on_the_noise_of_the_discriminator():
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("lsro")
+def finished(place):
+    workdir = place("lsro")
     return workdir, launch(workdir)
 
 

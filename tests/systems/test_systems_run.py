@@ -52,8 +52,8 @@ def run(system, workdir):
 
 
 @pytest.fixture(scope="module")
-def camstyle(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("camstyle")
+def camstyle(place):
+    workdir = place("camstyle")
     return workdir, run("camstyle", workdir)
 
 

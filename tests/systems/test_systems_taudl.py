@@ -266,8 +266,8 @@ def test_settings_without_meaning_are_refused(changes):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("taudl")
+def finished(place):
+    workdir = place("taudl")
     done = tiny.launch("taudl", workdir)
     assert done.returncode == 0, done.stderr[-2000:]
     return workdir, done.stdout

@@ -79,8 +79,8 @@ def test_the_oracle_shows_everything_as_the_first_camera_would(world):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("unitystyle")
+def finished(place):
+    workdir = place("unitystyle")
     return workdir, launch(workdir)
 
 

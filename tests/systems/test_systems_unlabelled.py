@@ -11,38 +11,30 @@ import tiny
 
 from jaxreid.stages import crossing, repelled
 from jaxreid.systems import buc, pul
-from jaxreid.training.workdir import fingerprint, share
+from jaxreid.training.workdir import fingerprint
 
 
 def config(name):
     return importlib.import_module(f"configs.{name}").get_config("tiny").to_dict()
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    """Both runs share the networks that they are compared with."""
-    found = tmp_path_factory.mktemp("shared")
-    share(found)
-    return found
-
-
-def launched(root, name):
-    done = tiny.launch(name, root / name)
+def launched(workdir, name):
+    done = tiny.launch(name, workdir)
     assert done.returncode == 0, done.stderr[-2000:]
-    arms = json.loads((root / name / "results.json").read_text())["arms"]
+    arms = json.loads((workdir / "results.json").read_text())["arms"]
     each = ("baseline", "cut_and_paste", "jitter", name, "oracle")
     assert sorted(arms) == sorted(f"{arm}{view}" for arm in each for view in ("", "_lmp"))
-    return root / name
+    return workdir
 
 
 @pytest.fixture(scope="module")
-def finished_buc(root):
-    return launched(root, "buc")
+def finished_buc(place):
+    return launched(place("buc"), "buc")
 
 
 @pytest.fixture(scope="module")
-def finished_pul(root, finished_buc):
-    return launched(root, "pul")
+def finished_pul(place):
+    return launched(place("pul"), "pul")
 
 
 def test_buc_unites_images_step_by_step(finished_buc):
