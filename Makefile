@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# A file's tests stay together, since they share what they look at; files begin in order.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q
 SCRATCH := runs
 SYSTEM ?= camstyle
 SEEDS ?= 5
@@ -31,10 +33,10 @@ demo: .venv/ready
 	$(BIN)/python launch.py --config=configs/camstyle.py --workdir=$(SCRATCH)/demo
 
 test: .venv/dev
-	$(BIN)/python -m pytest -n 2 -q
+	$(PYTEST)
 
 test-slow: .venv/dev
-	$(BIN)/python -m pytest -n 2 -q -m "slow or not slow"
+	$(PYTEST) -m "slow or not slow"
 
 lint: .venv/dev
 	$(BIN)/ruff check .
@@ -46,7 +48,7 @@ docs: .venv/dev
 	@echo "open build/site/index.html"
 
 proofs: .venv/dev
-	$(BIN)/python -m pytest -n 2 -q tests/losses tests/nets tests/evaluation tests/features --write-proofs=docs/proofs.md
+	$(PYTEST) tests/losses tests/nets tests/evaluation tests/features --write-proofs=docs/proofs.md
 
 bench: .venv/ready
 	$(BIN)/python -m benchmarks.world
