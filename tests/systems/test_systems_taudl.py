@@ -252,8 +252,9 @@ def test_a_target_that_cannot_be_learned_from_is_refused(cameras, changes, messa
     found = SimpleNamespace(
         target=SimpleNamespace(train=split), tracklets=domains.tracklets(split, 0)
     )
+    run = SimpleNamespace(data=found, config={"system": "taudl"}, reid=SimpleNamespace(seeds=1))
     with pytest.raises(ValueError, match=message):
-        tracklets.require(SimpleNamespace(data=found), replace(SETTINGS, **changes))
+        tracklets.require(run, replace(SETTINGS, **changes))
 
 
 @pytest.mark.parametrize(
