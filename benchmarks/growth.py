@@ -33,7 +33,7 @@ from configs import camstyle, common
 from jaxreid.data import world
 from jaxreid.evaluation import MARKET, Embedded, Reranking, evaluate
 from jaxreid.report.files import write_atomically
-from jaxreid.stages import cycle, reid, sets
+from jaxreid.stages import cycle, embedding, reid, sets
 from jaxreid.training import Every, create, make_mesh
 from jaxreid.training.loop import jitted
 from jaxreid.training.processes import spread
@@ -60,13 +60,13 @@ def drawing(images: int) -> Work:
     return lambda: world.write(spec, next(folders))
 
 
-def embedding(images: int) -> Work:
+def looks(images: int) -> Work:
     """The demo's re-ID network, and about so many images, decoded before."""
     settings = reid.Settings(**common.reid("demo").to_dict())
     data = _world(train_identities=images // 16, images_per_camera=8.0)[1]
     net = reid.build(settings, 240)
-    model = reid.Model(net, reid.initial(net, jax.random.key(0), SIZE))
-    return lambda: reid.embed(model, data.train, settings.batch)
+    model = embedding.Model(net, reid.initial(net, jax.random.key(0), SIZE))
+    return lambda: embedding.embed(model, data.train, settings.batch)
 
 
 def ranking(gallery: int) -> Work:
@@ -140,7 +140,7 @@ def _world(**fields: Any) -> tuple[Path, sets.Sets]:
 
 AXES = {
     "drawing": Axis(drawing, (500, 1000, 2000, 4000), "pictures of the world, written"),
-    "embedding": Axis(embedding, (1000, 2000, 4000, 8000), "images, embedded"),
+    "embedding": Axis(looks, (1000, 2000, 4000, 8000), "images, embedded"),
     "ranking": Axis(ranking, (16000, 32000, 64000, 128000), "gallery, 20 of a person, ranked"),
     "reranking": Axis(reranking, (4000, 8000, 16000, 32000), "gallery, 20 of a person, re-ranked"),
     "identities": Axis(identities, (1000, 4000, 16000, 64000), "identities, ten IDE steps"),

@@ -30,13 +30,13 @@ from jaxreid.stages import (
     dcgan,
     distances,
     domain_judge,
+    embedding,
     fusion,
     generate,
     handcrafted,
     judge,
     modalities,
     pose_sheets,
-    reid,
     sets,
 )
 from jaxreid.stages import publish as reports
@@ -145,7 +145,7 @@ def _stand_ins(recorder: Recorder) -> dict[Any, Any]:
     found |= {clustering.kmeans: _in_turn, clustering.merge: _first_united}
     found |= {choose.best: lambda directory, steps, chooser: steps[max(steps)]()}
     found |= {clustering.reliable: lambda points, *_, **__: np.ones(len(points), bool)}
-    found |= {reid.embed: _embedded, dcgan._draw: lambda *given: _black(*given[2:])}
+    found |= {embedding.embed: _embedded, dcgan._draw: lambda *given: _black(*given[2:])}
     return found | {generate._records: partial(_unmade, generate._records)}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxreid.data import Split
 from jaxreid.evaluation import MARKET, Protocol
-from jaxreid.stages import reid, scoring
+from jaxreid.stages import embedding, reid, reid_seeds, scoring
 from jaxreid.stages.scoring import Arm
 from jaxreid.stages.sets import Generated, Sets
 from jaxreid.training import Every, remembered, run_once
@@ -36,7 +36,7 @@ class Trained(NamedTuple):
 
     name: str
     directory: Path
-    model: Callable[[], reid.Model]
+    model: Callable[[], embedding.Model]
     batch: int
     made_by: str
     protocol: Protocol = MARKET
@@ -116,13 +116,13 @@ def train(
     determined_by |= {"start": start.made_by} if start else {}
     determined_by |= {"slow": slow} if slow else {}
     seeds = range(seed, seed + settings.seeds)
-    groups = [[seed]] if len(seeds) == 1 else reid.groups(directory, of, seeds)
+    groups = [[seed]] if len(seeds) == 1 else reid_seeds.groups(directory, of, seeds)
     found = {}
     for group in groups:
         place = directory if len(seeds) == 1 else directory / f"seed_{'_'.join(map(str, group))}"
         # Called again, a finished training only reads its last checkpoint.
         label = place.relative_to(workdir).as_posix()
-        models = remembered(partial(reid.train, place, of, group, every, label))
+        models = remembered(partial(reid_seeds.train, place, of, group, every, label))
         whose = {"seeds": group} if len(group) > 1 else {"seed": group[0]}
         run_once(place, determined_by | whose, models, trains=True)
         for k, one in enumerate(group):
@@ -134,7 +134,7 @@ def train(
     return first._replace(others=tuple(others))
 
 
-def _nth(models: Callable[[], list[reid.Model]], number: int) -> reid.Model:
+def _nth(models: Callable[[], list[embedding.Model]], number: int) -> embedding.Model:
     return models()[number]
 
 
@@ -158,7 +158,7 @@ def score(
     def embed(split: Split) -> np.ndarray:
         model = trained.model()
         model = model._replace(net=model.net.clone(parts=parts))
-        return reid.embed(model, split, trained.batch).embeddings
+        return embedding.embed(model, split, trained.batch).embeddings
 
     made = {"made_by": trained.made_by, "learned": trained.learned}
     features = scoring.Features(trained.name, trained.directory, embed, **made)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxreid.evaluation import Embedded, evaluate
-from jaxreid.stages import reid
+from jaxreid.stages import embedding
 from jaxreid.stages.arms import Arm, Trained
 from jaxreid.stages.generate import Redrawn
 from jaxreid.stages.sets import Sets
@@ -74,7 +74,7 @@ def embed(directory: Path, trained: Trained, data: Sets, redrawn: Redrawn) -> li
         for name in TESTS:
             split = getattr(data, name)
             seen = (partial(redrawn.redraw, split, k) for k in range(redrawn.poses))
-            found = [reid.embed(trained.model(), split, trained.batch, see) for see in seen]
+            found = [embedding.embed(trained.model(), split, trained.batch, see) for see in seen]
             np.save(directory / f"{name}.npy", np.stack([f.embeddings for f in found], axis=1))
 
     run_once(

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxreid.stages import reid
+from jaxreid.stages import embedding, reid
 from jaxreid.training import computing
 from jaxreid.training.checkpoints import newest
 from jaxreid.training.seals import read_json
@@ -20,7 +20,7 @@ class Network(NamedTuple):
         size: (height, width).
     """
 
-    model: reid.Model
+    model: embedding.Model
     size: tuple[int, int]
 
     def __call__(self, images: np.ndarray, batch: int = 64) -> np.ndarray:
@@ -42,8 +42,8 @@ class Network(NamedTuple):
                 f"Expected uint8 images [n, {', '.join(map(str, expected))}], "
                 f"got {images.dtype} {list(images.shape)}."
             )
-        return reid.by_batches(
-            lambda rows: reid.looked(self.model, images[rows]), np.arange(len(images)), batch
+        return embedding.by_batches(
+            lambda rows: embedding.looked(self.model, images[rows]), np.arange(len(images)), batch
         )
 
 
@@ -74,7 +74,7 @@ def load(directory: Path | str, seed: int | None = None) -> Network:
     with computing(made.get("dtype", "float32")):
         net = reid.build(settings, classes).clone(**form)
     variables = jax.tree.map(np.asarray, variables)  # for as many devices as will look
-    return Network(reid.Model(net, variables), (made["size"][0], made["size"][1]))
+    return Network(embedding.Model(net, variables), (made["size"][0], made["size"][1]))
 
 
 def _found(directory: Path) -> dict[int, tuple[Path, dict[str, Any]]]:

@@ -15,7 +15,7 @@ from flax import linen as nn
 from jaxreid.data import Split, augment, prefetch
 from jaxreid.nets.convert_streams import load_streams
 from jaxreid.nets.streams import MODALITIES
-from jaxreid.stages import reid
+from jaxreid.stages import embedding
 from jaxreid.stages.arms import checksum
 from jaxreid.stages.modal_batches import Drawn, batches
 from jaxreid.stages.modal_turn import ModalLoss, Settings, build, identity_loss, program
@@ -213,6 +213,6 @@ def _embed(
             return np.asarray(_look(net, variables(), divided(seen.images(rows)), modality))
 
         if len(rows):
-            parts.append(reid.by_batches(look, rows, settings.batch, fill))
+            parts.append(embedding.by_batches(look, rows, settings.batch, fill))
             order.append(rows)
     return np.concatenate(parts)[np.argsort(np.concatenate(order))]

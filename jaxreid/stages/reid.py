@@ -1,19 +1,17 @@
-"""Re-ID training and embedding: the network of one arm of an experiment."""
+"""Re-ID training: the network of one arm of an experiment."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxreid.data import Plan, Split, augment, companions, pk, prefetch, shuffled, stream
-from jaxreid.evaluation import Embedded
+from jaxreid.data import Plan, Split, companions, pk, shuffled, stream
 from jaxreid.nets.convert import load_pretrained
 from jaxreid.nets.reid import ReID
+from jaxreid.stages.embedding import Model
 from jaxreid.stages.reid_turn import (
     ReidLoss,
     Render,
@@ -25,35 +23,26 @@ from jaxreid.stages.reid_turn import (
     program,
 )
 from jaxreid.stages.sets import Sets, require_batch
-from jaxreid.training import Every, State, Step, cached, create, divided, fit, shards
-from jaxreid.training.grouping import Task, grouped
-from jaxreid.training.mesh import turns
+from jaxreid.training import State, Step, create
 
 __all__ = [
     "PLAIN",
     "Extras",
     "Joined",
-    "Model",
     "ReidLoss",
     "Render",
     "Settings",
     "Training",
-    "beside",
     "build",
-    "by_batches",
     "companions_each",
-    "embed",
-    "groups",
     "identity_loss",
     "initial",
     "loaded",
-    "looked",
     "optimiser",
     "program",
     "require",
     "require_generated",
     "require_one",
-    "train",
     "training",
 ]
 
@@ -87,13 +76,6 @@ def require(settings: Settings, data: Sets, parts: int = 0) -> None:
         raise ValueError(f"the settings under reid make no network. {error}") from error
     if settings.pretrained:
         load_pretrained(settings.pretrained, shapes)
-
-
-class Model(NamedTuple):
-    """A trained re-ID network."""
-
-    net: ReID
-    variables: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -222,78 +204,6 @@ def training(
     return of
 
 
-def beside(trainings: Sequence[Training]) -> Training:
-    """Trainings that differ in their seeds as one program, over a leading axis of models."""
-    if len(trainings) == 1:
-        return trainings[0]
-    first = trainings[0]
-
-    def init() -> State:
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(each.init() for each in trainings))
-
-    def batch(step: int) -> dict[str, np.ndarray]:
-        found = [each.batch(step) for each in trainings]
-        return {name: np.stack([one[name] for one in found]) for name in found[0]}
-
-    return first._replace(init=init, step=_stacked(first.step, shards(), turns()), batch=batch)
-
-
-@cached
-def _stacked(step: Step, shards: int, turns: int) -> Step:
-    """Made once, as the step itself, so that what is compiled is shared."""
-    return step.sharded(shards, turns).map(jax.vmap)
-
-
-def train(
-    directory: Path,
-    of: Callable[[int], Training],
-    seeds: Sequence[int],
-    every: Every,
-    label: str = "",
-) -> list[Model]:
-    """Trains a re-ID network for every seed, all as one program.
-
-    Args:
-        directory: for checkpoints and metrics, which are means over the networks.
-        of: the training of a seed, see ``training``.
-        seeds: one or more.
-        every: how often to log and save.
-        label: see ``fit``.
-    """
-    one = beside([of(seed) for seed in seeds])
-    several = len(seeds) if len(seeds) > 1 else None
-    state = fit(
-        one.init,
-        one.step,
-        lambda start, stop: prefetch(one.batch, start, stop),
-        steps=one.steps,
-        directory=directory,
-        every=every,
-        models=several,
-        label=label,
-    )
-    trained = state.nets["reid"]
-    variables = {"params": trained.params, "batch_stats": trained.stats}
-    if not several:
-        return [Model(one.net, variables)]
-    return [Model(one.net, jax.tree.map(lambda x, k=k: x[k], variables)) for k in range(several)]
-
-
-def groups(directory: Path, of: Callable[[int], Training], seeds: Sequence[int]) -> list[list[int]]:
-    """Which seeds are trained as one program, each once; see ``grouping.grouped``."""
-
-    def task(group: Sequence[int]) -> Task:
-        one = beside([of(seed) for seed in group])
-        state = one.init()  # here: it may read trainings, which a trace of it could not
-        return lambda: state, one.step, one.batch(0)
-
-    filled_up, found = grouped(directory, seeds, task), []
-    for group in filled_up:  # devices share the batch where networks are too few for them
-        known = set().union(*found)
-        found.append([seed for seed in dict.fromkeys(group) if seed not in known])
-    return [group for group in found if group]
-
-
 def begin_with(variables: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """``variables`` with the backbone of ``other``."""
     found = {}
@@ -361,48 +271,3 @@ def loaded(split: Split, settings: Settings) -> Split:
     if settings.crop != "larger":
         return split
     return split.resized((split.size[0] + 2 * settings.pad, split.size[1] + 2 * settings.pad))
-
-
-@partial(jax.jit, static_argnums=0)
-def _embed(net: ReID, variables, images: jax.Array) -> jax.Array:
-    outputs: Any = net.apply(variables, augment.to_float(images))
-    return outputs["test"]
-
-
-def looked(model: Model, images: np.ndarray) -> np.ndarray:
-    """Test embeddings ``[n, D]`` of uint8 images ``[n, H, W, 3]``, in one call of the network."""
-    return np.asarray(_embed(model.net, model.variables, divided(images)))
-
-
-def embed(
-    model: Model,
-    split: Split,
-    batch: int,
-    images: Callable[[np.ndarray], np.ndarray] | None = None,
-) -> Embedded:
-    """Test embeddings of every image of ``split``, in its order.
-
-    ``images``: rows to what is seen in the place of these images, uint8 ``[n, H, W, 3]``.
-    """
-    images = images or split.images
-
-    def look(rows: np.ndarray) -> np.ndarray:
-        return looked(model, images(rows))
-
-    return Embedded(by_batches(look, np.arange(len(split)), batch), split.pids, split.cameras)
-
-
-def by_batches(
-    look: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, batch: int, fill: bool = True
-) -> Any:
-    """``look(rows)``, a batch at a time; the last one is filled up by repeating its first row.
-
-    ``fill=False`` leaves it smaller, for a ``look`` whose rows depend on those beside them.
-    """
-    parts = []
-    for start in range(0, len(rows), batch):
-        picked = rows[start : start + batch]
-        missing = batch - len(picked) if fill else 0
-        filled = np.concatenate([picked, np.full(missing, picked[0])])
-        parts.append(look(filled)[: len(picked)])
-    return np.concatenate(parts)

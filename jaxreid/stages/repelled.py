@@ -18,7 +18,7 @@ from jaxreid.nets.heads import Embedding, dense
 from jaxreid.nets.layers import batch_norm, kaiming_fan_out, outward
 from jaxreid.nets.pooling import average, unit
 from jaxreid.nets.reid import ReID
-from jaxreid.stages import reid
+from jaxreid.stages import embedding, reid
 from jaxreid.stages.reid_turn import augmented
 from jaxreid.training import (
     Aux,
@@ -127,7 +127,7 @@ def train(
     images: Split,
     labels: np.ndarray,
     settings: reid.Settings,
-    before: Callable[[], reid.Model] | None,
+    before: Callable[[], embedding.Model] | None,
     *,
     seed: tuple[int, ...],
     every: Every,
@@ -168,11 +168,11 @@ def train(
     processes.tell(lambda: np.savez(directory / "network.npz", **arrays))
 
 
-def read(directory: Path, settings: reid.Settings) -> reid.Model:
+def read(directory: Path, settings: reid.Settings) -> embedding.Model:
     """The network that a finished step left."""
     with np.load(directory / "network.npz") as found:
         variables = unflatten_dict(dict(found), sep="/")
-    return reid.Model(network(settings), variables)
+    return embedding.Model(network(settings), variables)
 
 
 def _fresh(net, key: jax.Array, images: Split, settings: reid.Settings) -> Mapping[str, Any]:

@@ -18,7 +18,7 @@ import numpy as np
 from jaxreid.data import Plan, prefetch
 from jaxreid.evaluation import Protocol
 from jaxreid.nets.convert import load_pretrained
-from jaxreid.stages import arms, reid
+from jaxreid.stages import arms, embedding, reid
 from jaxreid.stages.arms import Trained
 from jaxreid.stages.crossing import Crossing, sized
 from jaxreid.stages.domains import Domains
@@ -183,7 +183,7 @@ def _train(
     settings: Settings,
     found: Tracklets,
     start: Trained | None,
-) -> reid.Model:
+) -> embedding.Model:
     real, seed = sized(run, run.data.target.train), run.common["seed"]
     plan = rounds(found, settings.tracklets, settings.images, seed)
     net, tx, step = program(trunk, settings, tuple(found.owners.tolist()), plan.steps_per_epoch)
@@ -211,4 +211,4 @@ def _train(
         every=run.common["every"],
     )
     trained = state.nets["reid"]
-    return reid.Model(net, {"params": trained.params, "batch_stats": trained.stats})
+    return embedding.Model(net, {"params": trained.params, "batch_stats": trained.stats})

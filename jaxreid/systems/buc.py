@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from jaxreid.data import Split
-from jaxreid.stages import arms, clustering, crossing, reid, repelled
+from jaxreid.stages import arms, clustering, crossing, embedding, reid, repelled
 from jaxreid.stages.arms import Trained
 from jaxreid.stages.crossing import Crossing
 from jaxreid.stages.sets import require_batch
@@ -97,7 +97,7 @@ def merging_step(
 def merged(before: Trained, images: Split, *, share: float, size_weight: float) -> np.ndarray:
     """The clusters of the step before, less int(share N), by its network's test embeddings."""
     labels = np.load(before.directory / "clusters.npy")
-    points = reid.embed(before.model(), images, before.batch).embeddings
+    points = embedding.embed(before.model(), images, before.batch).embeddings
     return clustering.merge(points, labels, int(share * len(images)), size_weight=size_weight)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from jaxreid.evaluation import Protocol
-from jaxreid.stages import arms, clustering, crossing, reid
+from jaxreid.stages import arms, clustering, crossing, embedding, reid
 from jaxreid.stages.arms import Trained
 from jaxreid.stages.crossing import Crossing
 from jaxreid.stages.sets import Sets
@@ -62,7 +62,7 @@ def select(run: Crossing, network: Trained, t: int, options: Mapping[str, Any]) 
     own = {"own_centre": options["own_centre"], "threshold": options["threshold"]}
 
     def make() -> None:
-        points = reid.embed(network.model(), images, network.batch).embeddings
+        points = embedding.embed(network.model(), images, network.batch).embeddings
         found = clustering.kmeans(points, options["clusters"], (seed, t))
         kept = clustering.reliable(points, found, **own)
         np.save(directory / "clusters.npy", np.where(kept, found.labels, -1))

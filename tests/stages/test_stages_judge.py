@@ -10,7 +10,7 @@ import pytest
 from configs import common
 from jaxreid.data import Split
 from jaxreid.evaluation import Embedded
-from jaxreid.stages import arms, judge, reid
+from jaxreid.stages import arms, embedding, judge, reid
 from jaxreid.stages.judge import Judges, Seen, camera_scores, unified_scores
 from jaxreid.stages.sets import Generated, Sets, Translators
 from jaxreid.training import Every
@@ -334,7 +334,7 @@ def test_judges_learn_people_and_cameras_from_everybody_else(
         assert directory == tmp_path and settings.images_per_identity == 0 and seed == 3
         net = reid.build(settings, len(np.unique(lesson.train.pids)))
         variables = reid.initial(net, jax.random.key(len(taught)), (32, 16))
-        models[name] = reid.Model(net, variables)
+        models[name] = embedding.Model(net, variables)
         return arms.Trained(name, directory, lambda: models[name], 4, lesson.made_by)
 
     monkeypatch.setattr(arms, "train", train)

@@ -11,7 +11,7 @@ import pytest
 from configs.ce2l import SWEEPS, get_config
 from jaxreid import sweep
 from jaxreid.data import augment
-from jaxreid.stages import modal, reid
+from jaxreid.stages import embedding, modal
 from jaxreid.stages.modal_batches import batches
 from jaxreid.stages.modal_turn import Settings, augmented
 from jaxreid.stages.sets import Generated
@@ -168,7 +168,7 @@ def test_the_last_batch_is_filled_up_or_left_as_it_is(fill):
         seen.append(rows.tolist())
         return rows * 10
 
-    found = reid.by_batches(look, np.array([4, 5, 6, 7, 8]), 3, fill)
+    found = embedding.by_batches(look, np.array([4, 5, 6, 7, 8]), 3, fill)
     assert found.tolist() == [40, 50, 60, 70, 80]
     assert seen == [[4, 5, 6], [7, 8, 7] if fill else [7, 8]]
 

@@ -14,7 +14,7 @@ import pytest
 
 from configs import common
 from jaxreid import losses, systems
-from jaxreid.stages import crossing, generate, reid, scoring, sets
+from jaxreid.stages import crossing, generate, reid, reid_seeds, scoring, sets
 from jaxreid.stages.arms import score, train
 from jaxreid.training import Every, grouping, parallel
 
@@ -53,7 +53,9 @@ def observing(forward, stats, batch, key):
 
 
 def observed(directory, data, settings, **given):
-    reid.train(directory, reid.training(data.train, settings, loss=observing, **given), [0], EVERY)
+    reid_seeds.train(
+        directory, reid.training(data.train, settings, loss=observing, **given), [0], EVERY
+    )
     return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
 
 
@@ -171,8 +173,8 @@ def test_networks_trained_as_one_program_are_those_trained_one_by_one(tmp_path, 
     settings = replace(SETTINGS, rate=1e-3, head_rate=1e-3)
     of = reid.training(data.train, settings)
     with parallel("pmap" if number > 1 else "jit", number if number > 1 else 0):
-        together = reid.train(tmp_path / "all", of, [5, 6, 7], EVERY)
-        alone = [reid.train(tmp_path / str(k), of, [k], EVERY)[0] for k in (5, 6, 7)]
+        together = reid_seeds.train(tmp_path / "all", of, [5, 6, 7], EVERY)
+        alone = [reid_seeds.train(tmp_path / str(k), of, [k], EVERY)[0] for k in (5, 6, 7)]
     losses_of = [
         [json.loads(line)["identity"] for line in (each / "metrics.jsonl").read_text().splitlines()]
         for each in (tmp_path / name for name in ("all", "5", "6", "7"))
@@ -198,8 +200,8 @@ def test_groups_that_were_filled_up_have_each_seed_once(monkeypatch, filled_up, 
     def grouped(directory, seeds, task):
         return [[seeds[i] for i in group] for group in filled_up]
 
-    monkeypatch.setattr(reid, "grouped", grouped)
-    assert reid.groups(None, None, [4, 5, 6]) == expected
+    monkeypatch.setattr(reid_seeds, "grouped", grouped)
+    assert reid_seeds.groups(None, None, [4, 5, 6]) == expected
 
 
 def test_how_many_fit_is_found_out_with_networks_that_are_read_for_it(tmp_path, data, monkeypatch):
@@ -208,7 +210,7 @@ def test_how_many_fit_is_found_out_with_networks_that_are_read_for_it(tmp_path, 
     of = reid.training(data.train, SETTINGS)
 
     def start():
-        return reid.train(tmp_path / "first", of, [0], EVERY)[0]
+        return reid_seeds.train(tmp_path / "first", of, [0], EVERY)[0]
 
     frozen = reid.Joined(
         lambda seed: lambda step: {}, "", lambda: {"first": {"params": start().variables["params"]}}
@@ -217,7 +219,7 @@ def test_how_many_fit_is_found_out_with_networks_that_are_read_for_it(tmp_path, 
         shutil.rmtree(tmp_path / "first", ignore_errors=True)
         (tmp_path / "groups.json").unlink(missing_ok=True)
         of_it = reid.training(data.train, SETTINGS, **given)
-        assert reid.groups(tmp_path, of_it, [1, 2, 3]) == [[1, 2, 3]]
+        assert reid_seeds.groups(tmp_path, of_it, [1, 2, 3]) == [[1, 2, 3]]
 
 
 def test_each_network_draws_what_joins_its_images(tmp_path, data):
@@ -230,7 +232,7 @@ def test_each_network_draws_what_joins_its_images(tmp_path, data):
 
     identity = reid.identity_loss
     of = reid.training(data.train, SETTINGS, loss=noting, joined=reid.Joined(arrays, ""))
-    reid.train(tmp_path, of, [2, 4], EVERY)
+    reid_seeds.train(tmp_path, of, [2, 4], EVERY)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["drawn"] for line in lines] == [300 + step for step in range(len(lines))]
 

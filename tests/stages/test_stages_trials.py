@@ -8,7 +8,7 @@ from PIL import Image
 
 from configs import common
 from jaxreid.evaluation import REGDB, Embedded
-from jaxreid.stages import arms, domains, reid, sets
+from jaxreid.stages import arms, domains, embedding, reid, sets
 from jaxreid.training import Every, WorkdirError
 
 NETWORK = reid.Settings(**common.reid("tiny").to_dict())
@@ -44,7 +44,7 @@ def settings(root, trial):
 @pytest.fixture
 def knowing(monkeypatch):
     """Networks that know everybody and take no training."""
-    model = reid.Model(reid.build(NETWORK, 2), {})
+    model = embedding.Model(reid.build(NETWORK, 2), {})
     monkeypatch.setattr(reid, "train", lambda *_, **__: [model])
 
     def embed(_, split, __):
