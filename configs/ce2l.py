@@ -48,9 +48,14 @@ one image of either modality of 64 different people, half of the infrared ones o
 Wu et al.'s features and HCML's projections are ranked by plain Euclidean distance, as in their
 papers, TONE's and BDTR's at unit length.
 
+``rivals`` and ``tone`` have the keys of ``modal``. Of ``rivals`` those of AlexNet's form
+(``hidden``, ``fc6`` and so on) and of converted images are not read, nor is ``ce2l.multi_shot`` on
+RegDB.
+
 Left out: a CycleGAN for each pair of SYSU-MM01's cameras (eight; one sentence of the poster may
-mean that), converted images at test (the poster has none), and the rivals D2RL, GSM and MLBP, of
-which too little is known here.
+mean that), converted images at test (the poster has none), tests every 500 steps, Wu et al.'s
+domain indicator, AGW's recipe of training, and the rivals D2RL, GSM (of which too little is known
+here) and MLBP.
 
 ``demo`` and ``tiny`` have the same streams with four small convolutions, each with a norm, from
 scratch and without dropout.
@@ -58,8 +63,7 @@ scratch and without dropout.
 Sweeps: ``trial`` (RegDB's ten), ``form`` (how converted images join), ``losses`` (its options),
 ``net`` (the small AlexNet's form, or a ResNet with a stem per modality: ResNet-50 at ``paper``,
 whose stems and stages can start from torchvision's weights), ``layout`` (the demo in RegDB's form
-and in SYSU-MM01's). In RegDB's form both cameras look at one moment side by side, so true
-conversions are nearly images that the training has, and little is to be expected of them.
+and in SYSU-MM01's). In RegDB's form both cameras look at one visit of a person, at other moments.
 """
 
 from typing import Any
@@ -84,7 +88,9 @@ SWEEPS: dict[str, dict[str, dict[str, Any]]] = {
         "no_ranking": {"losses.cross": 0.0, "losses.intra": 0.0},
     },
     "net": {"streams": {}, "resnet": {"modal.net": "resnet"}},
-    "layout": {"regdb": {}, "sysu_mm01": {"data.world.layout": "sysu_mm01"}},
+    "layout": {
+        form: {"data.name": "world", "data.world.layout": form} for form in ("regdb", "sysu_mm01")
+    },
 }
 
 

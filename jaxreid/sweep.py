@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from jaxreid.report import markdown, results
 from jaxreid.report.files import write_atomically
+from jaxreid.stages import sets
 from jaxreid.training import processes, seals, workdir
 
 REFERENCES = (results.BASELINE, "jitter", "cut_and_paste", "two_nets", results.ORACLE)
@@ -26,6 +27,8 @@ MEASURED = {"quality", "distances"}  # what rows may have found of sets of image
 
 TRIALS = "trial"
 """The sweep whose rows are one experiment on several splits: their mean and spread are shown."""
+
+_TRIAL = "data.trial"
 
 Overrides = dict[str, dict[str, Any]]
 
@@ -52,9 +55,17 @@ def configs(config: ConfigDict, rows: Overrides) -> dict[str, dict[str, Any]]:
     """The plain config of each row: ``config`` with the row's own values, which win.
 
     Raises:
-        ValueError: if a row names a key that ``config`` lacks, or gives a value of another type.
+        ValueError: if a row names a key that ``config`` lacks, gives a value of another type, or
+            chooses a trial of data that have none.
     """
-    return {row: _overridden(config, row, changes) for row, changes in rows.items()}
+    found = {row: _overridden(config, row, changes) for row, changes in rows.items()}
+    read = {row: sets.Settings(**found[row]["data"]).layout for row in rows if _TRIAL in rows[row]}
+    if len(set(read.values())) < len(read):
+        raise ValueError(
+            f"every row would be the same experiment on {next(iter(read.values()))}, which has no "
+            f"trials: only RegDB has some ({_TRIAL})"
+        )
+    return found
 
 
 def run(

@@ -47,6 +47,17 @@ def test_a_wrong_override_is_refused_by_row_and_key(changes, words):
         sweep.configs(ConfigDict(CONFIG), {"a": {}, "b": changes})
 
 
+def test_trials_of_data_without_trials_are_refused():
+    module = runpy.run_path(str(CONFIGS / "ce2l.py"))
+    config, rows = module["get_config"]("demo"), module["SWEEPS"]["trial"]
+    assert len(sweep.configs(config, rows)) == 10
+    config.data.world.layout = "sysu_mm01"
+    with pytest.raises(ValueError, match="same experiment on sysu_mm01.* only RegDB has some"):
+        sweep.configs(config, rows)
+    layouts = sweep.configs(module["get_config"]("paper"), module["SWEEPS"]["layout"])
+    assert {each["data"]["name"] for each in layouts.values()} == {"world"}
+
+
 def test_an_unknown_sweep_is_refused_by_name(tmp_path):
     path = config_file(tmp_path, {"images": {}, "rates": {"a": {"gan.rate": 1}}})
     assert sweep.overrides(path, "rates") == {"a": {"gan.rate": 1}}

@@ -60,16 +60,27 @@ def read(path: Path) -> Found:
     return found
 
 
-def write(path: Path, names: Sequence[str], keypoints: np.ndarray) -> None:
+def write(
+    path: Path, names: Sequence[str], keypoints: np.ndarray, threshold: float | None = None
+) -> None:
     """Writes our own format, an uncompressed NPZ.
 
     Args:
         path: of the file.
         names: of pictures: bare, or with the path below the set's folder.
         keypoints: ``[n, 18, 3]`` in pixels of each picture.
+        threshold: of the probability from which joints count as visible, if there is one.
     """
+    people = {"names": np.array(names, str), "keypoints": np.asarray(keypoints, np.float32)}
+    people |= {} if threshold is None else {"threshold": np.array(threshold)}
     with path.open("wb") as file:
-        np.savez(file, names=np.array(names, str), keypoints=np.asarray(keypoints, np.float32))
+        np.savez(file, allow_pickle=False, **people)
+
+
+def threshold_of(path: Path) -> float | None:
+    """What ``write`` was given as threshold; None if nothing."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return float(arrays["threshold"]) if "threshold" in arrays else None
 
 
 def _npz(path: Path) -> Found:

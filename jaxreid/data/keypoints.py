@@ -60,17 +60,17 @@ def attach(
     found, done = keypoint_files.read(path), {}
     people = _people(splits, root, found, path, sizes)
     for split, records in splits.items():
-        missing = [str(r.image) for r in records if r.image not in people]
+        missing = [str(r.image) for r in records if not people.get(r.image, NOBODY)[:, 2].any()]
         if split == "train" and len(missing) == len(records):
             raise ValueError(
-                f"None of the {len(records):,} train pictures of {layout.title} has keypoints in "
-                f"{path}, neither {shortened(missing)}; those there are of "
+                f"None of the {len(records):,} train pictures of {layout.title} has visible "
+                f"keypoints in {path}, neither {shortened(missing)}; those there are of "
                 f"{shortened(sorted(found.people)) or 'nobody'}. {how_to_make(path)}"
             )
         if 0 < len(missing) < len(records):
             print(
                 f"note: {len(missing):,} of {len(records):,} {split} pictures of {layout.title} "
-                f"have no keypoints in {path}, so they show no pose: {shortened(missing)}",
+                f"have no visible keypoints in {path}, so they show no pose: {shortened(missing)}",
                 flush=True,
             )
         if len(missing) < len(records):

@@ -52,6 +52,7 @@ def draw(keypoints: jax.Array, size: tuple[int, int], *, antialiased: bool = Fal
         colours and opacity are measured on its figures, shapes and order are OpenPose's.
     """
     keypoints = jnp.asarray(keypoints, jnp.float32)
+    keypoints = jnp.where(keypoints[..., 2:] > 0, keypoints, 0.0)  # nan is usual for unseen joints
     y, x = jnp.arange(size[0], dtype=jnp.float32)[:, None], jnp.arange(size[1], dtype=jnp.float32)
 
     def add(under: jax.Array, shape: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:

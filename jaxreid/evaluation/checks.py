@@ -1,9 +1,13 @@
 """Clear errors for inputs that cannot be ranked or compared."""
 
+import warnings
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxreid.evaluation.protocol import Embedded, Protocol
+
+TIES = 0.05  # share of the embeddings that may be one
 
 
 def check_pictures(query: Embedded, gallery: Embedded, protocol: Protocol) -> None:
@@ -32,6 +36,22 @@ def check_not_collapsed(gallery: Embedded) -> None:
             f"All {len(gallery)} gallery embeddings are equal: the network has collapsed, and no "
             "ranking of them means anything. Lower the learning rate or train longer."
         )
+
+
+def warn_of_ties(query: Embedded, gallery: Embedded) -> None:
+    """Warns where many embeddings of different people are equal: matches win ties.
+
+    That is what dead units behind a ReLU leave, zeros above all; such scores flatter.
+    """
+    for name, pictures in {"query": query, "gallery": gallery}.items():
+        equal = _most_frequent(pictures.embeddings)
+        if len(equal) > TIES * len(pictures) and len(np.unique(pictures.pids[equal])) > 1:
+            what = "equal" if pictures.embeddings[equal[0]].any() else "zero"
+            warnings.warn(
+                f"{len(equal)} of {len(pictures)} {name} embeddings are {what}; matches win ties, "
+                "so these scores flatter: has a part of the network died?",
+                stacklevel=3,
+            )
 
 
 def no_match_error(query: Embedded, gallery: Embedded, protocol: Protocol) -> ValueError:
@@ -70,6 +90,15 @@ def check_features(name: str, features: ArrayLike, least: int) -> np.ndarray:
             f"{bad.argmax()}); has a training diverged?"
         )
     return x
+
+
+def _most_frequent(embeddings: np.ndarray) -> np.ndarray:
+    """Rows of one embedding that is there more often than others."""
+    weights = np.linspace(1, 2, embeddings.shape[1], dtype=np.float32)
+    sums = np.einsum("nd,d->n", embeddings, weights)  # equal rows have equal sums
+    values, counts = np.unique(sums, return_counts=True)
+    rows = np.flatnonzero(sums == values[counts.argmax()])
+    return rows[(embeddings[rows] == embeddings[rows[0]]).all(axis=1)]
 
 
 def _check_finite(name: str, embeddings: np.ndarray) -> None:

@@ -83,7 +83,9 @@ def evaluate(
     if protocol.draw:
         for each in galleries:
             check_drawn(each, protocol.draw)
-    return average([_evaluate_once(query, each, protocol, mesh) for each in galleries])
+    scores = average([_evaluate_once(query, each, protocol, mesh) for each in galleries])
+    checks.warn_of_ties(query, gallery)
+    return scores
 
 
 def query_scores(

@@ -38,7 +38,7 @@ class Report:
             `jaxreid.report.results.QUALITY`.
         distances: Distances of sets of images by set and key; see `jaxreid.evaluation.quality` and
             `jaxreid.evaluation.pairs`.
-        protocol: The evaluation protocol, by field.
+        protocols: The evaluation protocol of each arm, by field.
         curves: Charts of the training, as `<svg>` from `jaxreid.report.charts`.
         matrices: Charts by camera pair, likewise.
         figures: Pictures, such as translation grids and ranked lists.
@@ -55,7 +55,7 @@ class Report:
     spread: Arms = field(default_factory=dict)
     quality: Arms = field(default_factory=dict)
     distances: Arms = field(default_factory=dict)
-    protocol: Mapping[str, Any] = field(default_factory=dict)
+    protocols: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     curves: Sequence[str] = ()
     matrices: Sequence[str] = ()
     figures: Sequence[Figure] = ()
@@ -151,13 +151,18 @@ def _tiles(report: Report) -> str:
 
 
 def _scores(report: Report) -> str:
-    """The table of arms, the protocol behind it, and bars where there are several arms."""
+    """The table of arms, the protocols behind it, and bars where there are several arms."""
     parts = []
     if report.arms:
         parts.append(_arms_table(report))
-    if report.protocol:
-        fields = "; ".join(f"{escaped(k)} {escaped(v)}" for k, v in report.protocol.items())
-        parts.append(f'<p class="note">Protocol: {fields}.</p>')
+    rules = {
+        arm: "; ".join(f"{escaped(k)} {escaped(v)}" for k, v in protocol.items())
+        for arm, protocol in report.protocols.items()
+    }
+    for fields in dict.fromkeys(rules.values()):
+        arms = ", ".join(escaped(arm) for arm in rules if rules[arm] == fields)
+        whose = f" of {arms}" if len(set(rules.values())) > 1 else ""
+        parts.append(f'<p class="note">Protocol{whose}: {fields}.</p>')
     if len(report.arms) > 1:
         parts.append(markup.wrapped("charts", _bars(report)))
     return "".join(parts)
@@ -171,7 +176,9 @@ def _arms_table(report: Report) -> str:
         (row, col)
         for row, (arm, scores) in enumerate(report.arms.items())
         for col, key in enumerate(results.shown(report.arms), 1)
-        if not arm.startswith(ORACLE) and key in scores and scores[key] == best.get(key)
+        if not arm.startswith(ORACLE)
+        and key in scores
+        and scores[key] == best.get(results.ends(arm, report.arms)[0], {}).get(key)
     }
     for key in GAP_SCORES:
         if any(key in closed for closed in gaps.values()):
@@ -180,7 +187,9 @@ def _arms_table(report: Report) -> str:
                 row.append(percent(gaps.get(row[0], {}).get(key)))
     notes = ["In percent"]
     if best:
-        notes.append("the best is bold" + (", the oracle aside" if ORACLE in report.arms else ""))
+        which = " of every test" if len(best) > 1 else ""
+        aside = ", the oracle aside" if ORACLE in report.arms else ""
+        notes.append(f"the best{which} is bold{aside}")
     if report.spread:
         notes.append("± is one standard deviation over seeds")
     return markup.table("; ".join(notes) + ".", head, rows, "scores", frozenset(strong))

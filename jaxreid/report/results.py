@@ -91,18 +91,24 @@ def check_arms(arms: Arms) -> None:
                 )
 
 
-def best(arms: Arms) -> dict[str, float]:
-    """The highest value of each score among the competing arms.
+def best(arms: Arms) -> dict[str, dict[str, float]]:
+    """The highest value of each score among the competing arms of every view, by its baseline.
 
     The oracle has the world in the place of a generator and does not compete. With fewer than two
-    competitors nothing is best.
+    competitors nothing is best. See `ends` for views.
     """
-    rivals = {arm: scores for arm, scores in arms.items() if arm != ends(arm, arms)[1]}
-    if len(rivals) < 2:
-        return {}
+    views: dict[str, dict[str, Mapping[str, float]]] = {}
+    for arm, scores in arms.items():
+        low, high = ends(arm, arms)
+        if arm != high:
+            views.setdefault(low, {})[arm] = scores
     return {
-        key: max(scores[key] for scores in rivals.values() if key in scores)
-        for key in shown(rivals)
+        low: {
+            key: max(scores[key] for scores in rivals.values() if key in scores)
+            for key in shown(rivals)
+        }
+        for low, rivals in views.items()
+        if len(rivals) > 1
     }
 
 
@@ -110,14 +116,15 @@ def ends(arm: str, arms: Collection[str]) -> tuple[str, str]:
     """The arms that an arm is measured by: baseline and oracle, tested as it was itself.
 
     Where a network is tested in several ways there are arms `<name>` and `<name>_<view>`; if one of
-    `arms` is `baseline_<view>`, then arms of this view have `baseline_<view>` and `oracle_<view>`.
+    `arms` is `baseline_<view>`, then arms of this view have `baseline_<view>` and `oracle_<view>`;
+    of several such views the longest counts.
     A sweep's `<name> (<row>)` is measured as `<name>` is, by the baseline and the oracle of its row
     where these have one.
     """
     name, bracket, row = arm.partition(" (")
     names = [other.partition(" (")[0] for other in arms if other.startswith(f"{BASELINE}_")]
     views = [other.removeprefix(BASELINE) for other in names]
-    view = next((view for view in views if name.endswith(view)), "")
+    view = max((view for view in views if name.endswith(view)), key=len, default="")
     low, high = (
         end + bracket + row if bracket and end + bracket + row in arms else end
         for end in (BASELINE + view, ORACLE + view)

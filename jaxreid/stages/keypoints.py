@@ -95,10 +95,19 @@ def write(
 
     Returns:
         Keypoints of all pictures by their path below ``root``, and what was made now.
+
+    Raises:
+        ValueError: those there were made with another threshold.
     """
     part = file.with_name(f".{file.stem}.partial.npz")
     before = next((path for path in (part, file) if path.is_file()), None)
     people = keypoint_files.read(before).people if before else {}
+    known = keypoint_files.threshold_of(before) if before else None
+    if known not in (None, threshold):
+        raise ValueError(
+            f"--threshold is {threshold}, but {before} was made with {known}: move it away, or "
+            "write another file (--keypoints)"
+        )
     names = {path: path.relative_to(root).as_posix() for path in found}
     missing = [path for path in found if names[path] not in people]
     print(f"{len(found):,} pictures, {len(found) - len(missing):,} have keypoints", flush=True)
@@ -106,7 +115,7 @@ def write(
     for some in photographs.in_batches(partial(make, landmarks, threshold), missing, batch):
         people |= {names[each.picture]: each.keypoints for each in some if not each.problem}
         made += some
-        _save(part, people)
+        _save(part, people, threshold)
     if part.is_file():
         part.replace(file)
     return people, made
@@ -140,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = {"threshold": flags.threshold, "batch": flags.batch}
         people, made = write(flags.root, found, file, landmarks, **options)
         bad = [f"{each.picture} ({each.problem})" for each in made if each.problem]
-        if people:
+        if any(path.relative_to(flags.root).as_posix() in people for path in found):
             figures.write_png(shown, sheet(flags.root, found, people))
             print(f"look at {shown}")
     except (OSError, ValueError, ModuleNotFoundError) as error:
@@ -161,10 +170,11 @@ def _require(file: Path, threshold: float) -> None:
         raise ValueError(f"--threshold is {threshold}: a probability above 0, at most 1")
 
 
-def _save(path: Path, people: Mapping[str, np.ndarray]) -> None:
+def _save(path: Path, people: Mapping[str, np.ndarray], threshold: float) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     whole = path.with_suffix(".tmp")
-    keypoint_files.write(whole, list(people), np.array([*people.values()]).reshape(-1, 18, 3))
+    points = np.array([*people.values()]).reshape(-1, 18, 3)
+    keypoint_files.write(whole, list(people), points, threshold)
     whole.replace(path)
 
 

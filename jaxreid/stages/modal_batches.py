@@ -53,13 +53,14 @@ def batches(real: Split, settings: Settings, seed: int) -> Callable[[int], tuple
 
         visible, thermal = one_each(0, chosen), one_each(1, beside)
         if settings.form == "paired":
-            twice, who = np.concatenate([none, ~none]), np.tile(chosen, 2)
-            both, back = (np.concatenate(x) for x in ((visible, thermal), (thermal, visible)))
+            # Real and converted in turn, so that every shard of a batch has both.
+            twice, who = np.stack([none, ~none], 1).ravel(), np.repeat(chosen, 2)
+            both, back = (np.stack(x, 1).ravel() for x in ((visible, thermal), (thermal, visible)))
             return Drawn(who, both, twice), Drawn(who, back, twice)
         made = [none, none]
         if settings.form == "ratio":
-            last = np.arange(settings.batch) >= settings.batch - settings.converted_people
-            made = [last, last]
+            evenly = np.arange(settings.batch + 1) * settings.converted_people // settings.batch
+            made = [np.diff(evenly) > 0] * 2
         if settings.form == "pool":
             counts = np.array([[len(rows[i]) for i in chosen] for rows in rows_of])
             made = [rng.random(settings.batch) < other / counts.sum(0) for other in counts[::-1]]

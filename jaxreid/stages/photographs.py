@@ -87,8 +87,15 @@ def parser(prog: str, doc: str | None) -> argparse.ArgumentParser:
     made.add_argument("root", type=Path, help="the folder of the pictures")
     made.add_argument("--layout", choices=LAYOUTS, default="", help="only pictures of that set")
     made.add_argument("--network", type=Path, help="its file; default: where fetch writes it")
-    made.add_argument("--batch", type=int, default=64, help="pictures between two lines")
+    made.add_argument("--batch", type=positive, default=64, help="pictures between two lines")
     return made
+
+
+def positive(text: str) -> int:
+    """The number that ``text`` says; raises ValueError, which parsers report, below 1."""
+    if (number := int(text)) < 1:
+        raise ValueError(f"{number} is below 1")
+    return number
 
 
 def _is_picture(path: Path) -> bool:

@@ -25,11 +25,12 @@ CAPTIONS = {
     ),
     MAP: (
         "Poses of the training images",
-        "A map by t-SNE of what poses are grouped by, in the colours of their groups; numbers mark "
-        "the canonical poses.",
+        "A map by t-SNE of what poses are grouped by (at most 2,000 of them), in the colours of "
+        "their groups; numbers mark the canonical poses.",
     ),
 }
 SAMPLES = 2000  # of the poses, in the map, at most
+LEAST = 4  # points that t-SNE needs
 HEIGHT = 128  # of a shown picture, at least
 
 
@@ -52,16 +53,21 @@ class Shown(NamedTuple):
 
 
 def write(directory: Path, shown: Shown, seed: int) -> None:
-    """Writes both pictures; ``seed`` draws the poses of the map where they are too many."""
+    """Writes both pictures; ``seed`` draws the poses of the map where they are too many.
+
+    There is no map of fewer points than ``LEAST``.
+    """
     figures.write_png(directory / SHEET, sheet(shown))
-    figures.write_png(directory / MAP, chart(shown, seed))
+    if len(shown.points) + len(shown.marks) >= LEAST:
+        figures.write_png(directory / MAP, chart(shown, seed))
 
 
 def report(directory: Path) -> list[html.Figure]:
-    """Both pictures as ``write`` left them, with what they show."""
+    """The pictures as ``write`` left them, with what they show."""
     return [
         html.Figure(title, caption, photographs.read(directory / name))
         for name, (title, caption) in CAPTIONS.items()
+        if (directory / name).exists()
     ]
 
 

@@ -18,6 +18,7 @@ NECK, SHOULDERS, HIPS = 1, (2, 5), (8, 11)  # right before left
 SIDES = (SHOULDERS, HIPS)
 RIGHT, LEFT, FACE = (2, 3, 4, 8, 9, 10), (5, 6, 7, 11, 12, 13), (0, 14, 15)
 MEMBERS = ("medoid", "mean")
+REACH = 5.0  # torsos between the neck and any joint; the feet of who stands are 2.6 away
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,9 @@ def canonical(directory: Path, split: Split, settings: Settings, made_by: str) -
     """Finds the canonical poses of a training split, and leaves two pictures of them.
 
     ``canonical.npy`` holds the poses, ``poses.png`` shows them above members of their groups,
-    ``tsne.png`` is a map of all poses (see ``jaxreid.stages.pose_sheets``).
+    ``tsne.png`` is a map of many poses (see ``jaxreid.stages.pose_sheets``). Pictures that show no
+    torso, or a joint more than ``REACH`` torsos from the neck, are passed over: one falsely
+    detected hip or hand may make a group of its own.
 
     Args:
         directory: of the stage; made once.
@@ -72,28 +75,35 @@ def canonical(directory: Path, split: Split, settings: Settings, made_by: str) -
         made_by: fingerprint of ``split``.
 
     Raises:
-        ValueError: no keypoints, or fewer poses with a torso than are asked for.
+        ValueError: no keypoints, or fewer such poses than are asked for.
     """
     require_keypoints("training", split)
 
     def make() -> None:
         keypoints = split.keypoints(np.arange(len(split)))
         rows = np.flatnonzero(has_torso(keypoints))
+        points = features(keypoints[rows])
+        whole = in_proportion(points)
+        rows, points = rows[whole], points[whole]
+        found = (
+            f"Of {len(split):,} training pictures {len(rows):,} show a neck or shoulder and a hip, "
+            f"and no joint more than {REACH:g} torsos from the neck"
+        )
         if len(rows) < settings.poses:
             raise ValueError(
-                f"Of {len(split):,} training pictures {len(rows):,} show a neck or shoulder and a "
-                f"hip, too few for {settings.poses} canonical poses: detect more keypoints, or ask "
-                "for fewer poses"
+                f"{found}, too few for {settings.poses} canonical poses: detect more keypoints, or "
+                "ask for fewer poses"
             )
-        points = features(keypoints[rows])
+        if len(rows) < len(split):
+            print(f"note: {found}; the others count for no canonical pose", flush=True)
         distinct = len(np.unique(points, axis=0))
         if distinct < settings.poses:
             raise ValueError(
                 f"The {len(rows):,} poses of the training pictures are only {distinct:,} different "
                 f"ones, too few for {settings.poses} canonical poses: ask for fewer (poses.poses)"
             )
-        found = grouped(points, settings)
-        chosen, labels, nearest = representatives(keypoints[rows], found, settings.pose)
+        clusters = grouped(points, settings)
+        chosen, labels, nearest = representatives(keypoints[rows], clusters, settings.pose)
         shown = Shown(split.take(rows), points, labels, chosen, features(chosen))
         pose_sheets.write(directory, shown, settings.seed)
         np.save(directory / "canonical.npy", chosen)
@@ -128,6 +138,12 @@ def features(keypoints: np.ndarray) -> np.ndarray:
     seen = keypoints[..., 2] > 0
     places = (keypoints[..., :2] - origin[:, None]) / length[:, None, None] * seen[..., None]
     return np.concatenate([places.reshape(len(keypoints), -1), seen], axis=1)
+
+
+def in_proportion(points: np.ndarray) -> np.ndarray:
+    """Whether all visible joints are within ``REACH`` torsos: features ``[n, 54]`` to ``[n]``."""
+    places = points[:, :36].reshape(len(points), -1, 2)
+    return np.linalg.norm(places, axis=-1).max(1) <= REACH
 
 
 def grouped(points: np.ndarray, settings: Settings) -> Clusters:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import linen as nn
 
 from jaxreid.data import Plan, Split, augment, poses, prefetch, require_keypoints, shuffled
 from jaxreid.report import figures
@@ -40,17 +41,22 @@ class Poser(NamedTuple):
         """uint8 images ``[n, H, W, 3]`` of the same people in one pose, ``[18, 3]`` in pixels."""
         params = self.state().nets["G"].params
         seen = (divided(images), divided(keypoints))
-        return np.asarray(posed(self.settings, self.save_norm, params, *seen))
+        show = (networks(self.settings)["G"], self.settings, self.save_norm)
+        return np.asarray(posed(*show, params, *seen))
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jax.jit, static_argnums=(0, 1, 2))
 def posed(
-    settings: Settings, save_norm: str, params, images: jax.Array, keypoints: jax.Array
+    net: nn.Module,
+    settings: Settings,
+    save_norm: str,
+    params: Any,
+    images: jax.Array,
+    keypoints: jax.Array,
 ) -> jax.Array:
     """Images, uint8 ``[n, H, W, 3]``, in one pose, ``[18, 3]`` in pixels, or each in its own."""
     pose = settings.show(keypoints, (images.shape[1], images.shape[2]))
     pose = jnp.broadcast_to(pose, (len(images), *pose.shape[-3:]))
-    net = networks(settings)["G"]
     made: Any = net.apply({"params": params}, augment.to_float(images), pose)
     return to_bytes(made, save_norm)
 
@@ -181,7 +187,8 @@ def _sample(
     """Source, pose of the target, what was made of them, and the target itself."""
     source, target = shown.T
     images, keypoints = split.images(source), split.keypoints(target)
-    fake = posed(settings, "affine", state.nets["G"].params, images, keypoints)
+    net = networks(settings)["G"]
+    fake = posed(net, settings, "affine", state.nets["G"].params, images, keypoints)
     drawing = augment.to_uint8(poses.draw(jnp.asarray(keypoints), split.size))
     columns = [images, np.asarray(drawing), np.asarray(fake), split.images(target)]
     titles = ["source", "pose", "made", "target"]

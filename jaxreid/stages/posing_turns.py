@@ -70,6 +70,13 @@ class Settings:
         for name, known in choices.items():
             if (given := getattr(self, name)) not in known:
                 raise ValueError(f"posing.{name} is {given!r}; choose one of {tuple(known)}")
+        least = {"width": 1, "judge_width": 1, "batch": 1, "blocks": 0, "halvings": 0}
+        least |= {"patch_layers": 0, "pairs_per_epoch": 0, "epochs": 0, "decay_epochs": 0}
+        for name, lowest in least.items():
+            if (given := getattr(self, name)) < lowest:
+                raise ValueError(f"posing.{name} is {given}: choose {lowest} or more")
+        if not self.epochs + self.decay_epochs:
+            raise ValueError("posing.epochs and posing.decay_epochs are 0: nothing would be learnt")
         if self.pairs_per_epoch and self.pairs_per_epoch < self.batch:
             raise ValueError(
                 f"posing.pairs_per_epoch is {self.pairs_per_epoch}, fewer than posing.batch, "

@@ -89,7 +89,7 @@ def publish(
         system=shown.name,
         quality=quality or {},
         distances=distances or {},
-        protocol=shown.scores.to_dict()["protocol"],
+        protocols={name: one["protocol"] for name, one in scores.items()},
         curves=_curves(workdir),
         matrices=_matrices(pairs, f"{shown.name}{_which(shown)}"),
         figures=[

@@ -258,8 +258,11 @@ def _listing(layout: str, root: Path, masks: Path | None, keypoints: Path | None
         found = sorted(masks.rglob("*.png"))
         files["masks"] = [(str(p.relative_to(masks)), p.stat().st_size) for p in found]
     if keypoints:
-        found = [keypoints] if keypoints.is_file() else sorted(keypoints.rglob("*.*"))
-        files["keypoints"] = [(p.name, sha256(p.read_bytes()).hexdigest()) for p in found]
+        below = sorted(path for path in keypoints.rglob("*") if path.is_file())
+        found = [keypoints] if keypoints.is_file() else below
+        files["keypoints"] = [
+            (str(p.relative_to(keypoints)), sha256(p.read_bytes()).hexdigest()) for p in found
+        ]
     return fingerprint(files)
 
 

@@ -154,6 +154,11 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     options, seed = config["ce2l"], config["seed"]
     common = {"seed": seed, "every": Every(**config["every"])}
     net, gan = modal.Settings(**config["modal"]), cycle.Settings(**config["gan"])
+    if gan.candidates > 1:
+        raise ValueError(
+            f"gan.candidates is {gan.candidates}, but nothing here chooses among converters: say "
+            "--config.gan.candidates=1 for the last"
+        )
     terms = Losses(**config["losses"])
     handcrafted.require("ce2l.features", options["features"])
     source = sets.Settings(**config["data"])
@@ -165,14 +170,18 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     modal.require(net, data)
     if not net.form:
         raise ValueError(f"modal.form is empty; choose one of {FORMS}: how converted images join")
-    rivals = modal_rivals.plan(
-        data, options["rivals"], config["rivals"], config["tone"], config["contrast"]
-    )
+    tone = {**config["tone"], "pretrained": config["tone"]["pretrained"] or net.pretrained}
+    rivals = modal_rivals.plan(data, options["rivals"], config["rivals"], tone, config["contrast"])
     cycle.require(gan, styles, [modalities.PAIR])
 
+    # First, since learning a metric upon them may take more memory than there is.
+    by_hand = [handcrafted.arm(workdir, data, name) for name in options["features"]]
+    tested_by_hand = [modalities.score(each, data, modalities.plain(how)) for each in by_hand]
     train = partial(modal.train, workdir, data, **common)
-    trained = [train("baseline", net, ce2l_loss, terms)]
-    trained.append(train("jitter", replace(net, jitter=options["jitter"]), ce2l_loss, terms))
+    # What no converted image is there for decides nothing, and sweeps need not train it anew.
+    plain = replace(terms, lsr=0.0, lsr_on_converted=False, converted_in_rank_loss=False)
+    trained = [train("baseline", net, ce2l_loss, plain)]
+    trained.append(train("jitter", replace(net, jitter=options["jitter"]), ce2l_loss, plain))
     trained += modal_rivals.train(workdir, data, rivals, **common)
     converter = cycle.train(
         workdir / "converter", styles, [modalities.PAIR], gan, names=modalities.NAMES, **common
@@ -188,8 +197,6 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
         train(name, net, ce2l_loss, terms, generated=images) for name, images in made.items()
     ]
     found = [arm for features in trained for arm in tested(features, data, how)]
-    for name in options["features"]:
-        vectors = handcrafted.arm(workdir, data, name)
-        found += modalities.score(vectors, data, modalities.plain(how))
+    found += [arm for arms in tested_by_hand for arm in arms]
     notes = {"galleries": how.note} if how.note else None
     return publish.publish(workdir, config, data, found, made["ce2l"], notes=notes)

@@ -280,12 +280,19 @@ def test_broken_files_are_named(tmp_path, file, text, said):
         keypoint_files.read(tmp_path / file)
 
 
-def test_pictures_without_keypoints_show_nobody_and_are_told(posed, tmp_path, capsys):
-    rewrite(posed, lambda names, points: (names[1:], points[1:]))
+@pytest.mark.parametrize("entry", [False, True])
+def test_pictures_without_keypoints_show_nobody_and_are_told(posed, tmp_path, capsys, entry):
+    nobody = np.zeros((1, 18, 3))
+    rewrite(
+        posed,
+        lambda names, points: (
+            (names, np.concatenate([nobody, points[1:]])) if entry else (names[1:], points[1:])
+        ),
+    )
     lost = next(p.name for p in posed.glob("*/*.jpg") if not p.name.startswith("._"))
     splits = records(posed, tmp_path / "records")
     assert (
-        f"have no keypoints in {posed}/keypoints.npz, so they show no pose"
+        f"have no visible keypoints in {posed}/keypoints.npz, so they show no pose"
         in capsys.readouterr().out
     )
     for split in splits.values():

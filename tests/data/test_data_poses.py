@@ -103,6 +103,16 @@ def test_smooth_outlines_are_the_averages_of_finer_drawings(crowd):
     assert (smooth[3] == 0).all()
 
 
+@pytest.mark.parametrize("smooth", [False, True])
+def test_where_unseen_joints_are_does_not_matter(crowd, smooth):
+    hidden = np.array(crowd)
+    hidden[:, [4, 7, 9], 2] = 0
+    lost = hidden.copy()
+    lost[:, 4, :2], lost[:, 7, :2], lost[:, 9, :2] = np.nan, np.inf, -1e30
+    made = [drawn(each, (64, 32), antialiased=smooth) for each in (hidden, lost)]
+    np.testing.assert_array_equal(*made)
+
+
 def test_flipping_mirrors_and_exchanges_left_and_right(crowd):
     arms = keypoints(j2=(8, 20), j3=(5, 30), j4=(3, 42), j5=(22, 21), j6=(26, 31), j7=(29, 40))
     swapped = np.array(poses.COLOURS)

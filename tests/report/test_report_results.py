@@ -71,7 +71,7 @@ def test_no_gap_where_the_oracle_is_not_clearly_above_the_baseline(rank1):
 
 
 def test_best_leaves_the_oracle_aside():
-    assert results.best(ARMS) == {"rank-1": 0.55, "mAP": 0.30, "mINP": 0.1}
+    assert results.best(ARMS) == {"baseline": {"rank-1": 0.55, "mAP": 0.30, "mINP": 0.1}}
     assert results.best({"baseline": ARMS["baseline"], "oracle": ARMS["oracle"]}) == {}
 
 
@@ -148,4 +148,10 @@ def test_a_view_is_measured_by_its_own_ends():
     low, high = "baseline_lmp (ide)", "oracle_lmp (ide)"
     assert results.ends("camstyle_lmp (ide)", rows) == (low, high)
     assert results.ends(low, rows) == results.ends(high, rows) == (low, high)
-    assert results.best(arms)["rank-1"] == pytest.approx(1.25 * 0.55)  # of those that compete
+    found = results.best(arms)  # of those that compete in a view
+    assert found["baseline"]["rank-1"] == pytest.approx(0.55)
+    assert found["baseline_lmp"]["rank-1"] == pytest.approx(1.25 * 0.55)
+    kept = arms | {f"{arm}_step_2_lmp": scores for arm, scores in ARMS.items()}
+    low, high = "baseline_step_2_lmp", "oracle_step_2_lmp"
+    assert results.ends("camstyle_step_2_lmp", kept) == (low, high)  # not baseline_lmp
+    assert results.gap_closed(kept)["camstyle_step_2_lmp"] == pytest.approx(closed["camstyle"])

@@ -172,6 +172,26 @@ def test_files_of_a_run(folder, run, capsys, tmp_path):
     assert "cannot be read as keypoints" in capsys.readouterr().err
 
 
+def test_another_threshold_is_no_continuation(folder, run, capsys):
+    run(folder)
+    paint(folder / "train" / "new.png")
+    assert run(folder, "--threshold", "0.8") == (1, 0)
+    assert "keypoints.npz was made with 0.5: move it away" in capsys.readouterr().err
+    assert run(folder, "--threshold", "0.5") == (0, 1)
+
+
+def test_broken_pictures_alone_are_told_and_batches_are_positive(folder, run, capsys, tmp_path):
+    run(folder)
+    for path in [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".npz"]:
+        path.unlink()
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    assert run(folder) == (1, 0)
+    assert "1 pictures have no keypoints:" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run(folder, "--batch", "-1")
+    assert "--batch: invalid positive value: '-1'" in capsys.readouterr().err
+
+
 def test_importing_needs_no_runtime():
     code = "import sys, jaxreid.stages.keypoints; sys.exit('ai_edge_litert' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

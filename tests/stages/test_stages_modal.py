@@ -62,8 +62,17 @@ def test_converted_images_join_the_very_images_they_were_made_from():
     for step in range(10):
         alone, both = plain(step), paired(step)
         for own, side, other in zip(alone, both, alone[::-1], strict=True):
-            np.testing.assert_array_equal(np.tile(own.people, 2), side.people)
-            np.testing.assert_array_equal(side.rows, np.concatenate([own.rows, other.rows]))
+            np.testing.assert_array_equal(np.repeat(own.people, 2), side.people)
+            pairs = np.stack([own.rows, other.rows], axis=1)
+            np.testing.assert_array_equal(side.rows, pairs.ravel())
+
+
+@pytest.mark.parametrize("form", ["paired", "ratio"])
+def test_shards_have_converted_images_alike(form):
+    real = people([2] * 8, [1] * 8)
+    settings = replace(SETTINGS, batch=8, form=form, converted_people=4)
+    for side in batches(real, settings, seed=0)(0):
+        assert set(side.converted.reshape(4, -1).mean(axis=1)) == {0.5}
 
 
 def test_strangers_are_drawn_without_regard_to_the_visible_people():

@@ -1,5 +1,6 @@
 """Canonical poses: features against a slow oracle, groups that are known, what is left on disk."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -182,6 +183,36 @@ def test_what_cannot_be_done_is_said(split, tmp_path):
         Settings(poses=0)
 
 
+def wrong(person, what):
+    """A person of whom a detector took something else for the hips, or for a hand."""
+    joints, place = {"hips": ([8, 11], person[1, :2] + (0, 0.8)), "hand": ([4], (200.0, 3.0))}[what]
+    person = person.copy()
+    person[joints] = (*place, 1)
+    return person
+
+
+@pytest.mark.parametrize("what", ["hips", "hand"])
+def test_a_false_detection_stands_for_no_group(what, tmp_path, capsys):
+    found = people()[0][:48]
+    found[20] = wrong(found[20], what)
+    image, shares = encode_png(np.full((*SIZE, 3), 99, np.uint8)), keypoints.to_shares(found, SIZE)
+    records = [Record(image, i, 0, "w", f"{i}", keypoints=each) for i, each in enumerate(shares)]
+    write(tmp_path / "r", {"train": records}, "generated")
+    split = data.load(tmp_path / "r", SIZE)["train"]
+    made = poses.canonical(tmp_path / "p", split, Settings(poses=4), "")
+    assert "20" not in made.names and "47 show a neck" in capsys.readouterr().out
+    whole = np.delete(np.arange(48), 20)
+    clusters = poses.grouped(poses.features(found[whole]), Settings(poses=4))
+    expected = poses.representatives(found[whole], clusters, "medoid")[2]
+    assert made.names == tuple(str(row) for row in whole[expected])
+
+
+def test_two_people_have_poses_but_no_map(split, tmp_path):
+    poses.canonical(tmp_path, split.take(np.arange(2)), Settings(poses=1), "")
+    assert (tmp_path / "poses.png").exists() and not (tmp_path / "tsne.png").exists()
+    assert len(poses.pose_sheets.report(tmp_path)) == 1
+
+
 def test_a_run_reads_keypoints_of_a_folder_or_a_file(tmp_path):
     root = tmp_path / "market"
     names = {
@@ -204,6 +235,19 @@ def test_a_run_reads_keypoints_of_a_folder_or_a_file(tmp_path):
     keypoint_files.write(root / "keypoints.npz", listed, people()[0][6:12])  # of the same size
     with pytest.raises(WorkdirError, match="source"):
         sets.prepare(tmp_path / "run1", settings)
+    openpose = tmp_path / "openpose"
+    (openpose / "notes.v1").mkdir(parents=True)
+    for name, points in zip(listed, people()[0], strict=False):
+        file = openpose / f"{name[:-4]}_keypoints.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        flat = [float(x) for x in points[:18].ravel()]
+        file.write_text(json.dumps({"people": [{"pose_keypoints_2d": flat}]}))
+    settings = replace(settings, keypoints=str(openpose))
+    of_folder = sets.prepare(tmp_path / "run_folder", settings)
+    np.testing.assert_allclose(of_folder.train.keypoints(np.arange(2)), people()[0][:2], atol=1e-4)
+    (openpose / "query").rename(openpose / "other")
+    with pytest.raises(WorkdirError, match="source"):
+        sets.prepare(tmp_path / "run_folder", settings)
     plain = sets.prepare(tmp_path / "run", sets.Settings("market1501", str(root), **shape))
     assert plain.train.joints is None and plain.made_by != found.made_by
     with pytest.raises(ValueError, match="data.keypoints is 'x': the world takes root or nothing"):

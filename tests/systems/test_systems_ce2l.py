@@ -306,6 +306,7 @@ def test_sysu_has_protocols_of_its_own(tmp_path):
         ({"modal.form": "all"}, "modal.form is 'all'"),
         ({"rivals.batch": 9}, "rivals.batch is 9"),
         ({"losses.positives": "some"}, "losses.positives is 'some'"),
+        ({"gan.candidates": 3}, "gan.candidates is 3, but nothing here chooses"),
         ({"gan.batch": 40}, "gan.batch is 40, but there are images"),
         ({"ce2l.permutations": "x.mat"}, "ce2l.permutations is x.mat, but regdb_1"),
         ({"ce2l.features": ("sift",)}, "ce2l.features has 'sift'; choose among hog"),

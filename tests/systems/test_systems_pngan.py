@@ -19,7 +19,7 @@ from jaxreid.data import augment, poses
 from jaxreid.evaluation import Embedded, Protocol, evaluate
 from jaxreid.stages import fusion, posing
 from jaxreid.stages.posing_turns import Settings, networks, phases
-from jaxreid.training import alternate, create
+from jaxreid.training import alternate, computing, create
 
 pytestmark = pytest.mark.usefixtures("quick_compiler")
 SETTINGS = Settings(**get_config("tiny").posing.to_dict())
@@ -134,22 +134,37 @@ def test_poses_may_be_shown_as_heat_maps(batch):
     settings = replace(SETTINGS, pose_input="heat_maps")
     params = posing._fresh(settings, SIZE, jax.random.key(0))["G"]["params"]
     images, pose = jnp.asarray(batch["source"]), batch["pose"]
-    found = posing.posed(settings, "affine", params, images, pose)
+    found = posing.posed(networks(settings)["G"], settings, "affine", params, images, pose)
     maps = poses.heat_maps(pose, SIZE)
     made = networks(settings)["G"].apply({"params": params}, augment.to_float(images), maps)
     np.testing.assert_allclose(found, augment.to_uint8(made), atol=1)
-    one = posing.posed(settings, "affine", params, images, pose[2])
+    one = posing.posed(networks(settings)["G"], settings, "affine", params, images, pose[2])
     np.testing.assert_allclose(one[2], found[2], atol=1)
     assert (found[0] != one[0]).any()
     with pytest.raises(ValueError, match="posing.pose_input is 'photo'; choose one of .*heat_maps"):
         replace(SETTINGS, pose_input="photo")
 
 
+def test_a_type_of_numbers_chosen_later_counts(batch):
+    settings = replace(SETTINGS, width=16)
+    params = posing._fresh(settings, SIZE, jax.random.key(0))["G"]["params"]
+
+    def made():
+        net = networks(settings)["G"]
+        return np.asarray(posing.posed(net, settings, "affine", params, *given))
+
+    given = jnp.asarray(batch["source"]), batch["pose"]
+    exact = made()
+    with computing("bfloat16"):
+        rough = made()
+    assert 0 < np.mean(exact != rough) and np.abs(exact - rough.astype(float)).max() < 20
+
+
 def test_poses_may_be_drawn_smooth(batch):
     settings = replace(SETTINGS, pose_input="smooth_drawing")
     params = posing._fresh(settings, SIZE, jax.random.key(0))["G"]["params"]
     images, pose = jnp.asarray(batch["source"]), batch["pose"]
-    found = posing.posed(settings, "affine", params, images, pose)
+    found = posing.posed(networks(settings)["G"], settings, "affine", params, images, pose)
     drawn = poses.draw(pose, SIZE, antialiased=True)
     made = networks(settings)["G"].apply({"params": params}, augment.to_float(images), drawn)
     np.testing.assert_allclose(found, augment.to_uint8(made), atol=1)
@@ -208,6 +223,8 @@ def test_it_goes_from_images_to_report(finished):
         ("pngan.save_norm=none", "pngan.save_norm is 'none'"),
         ("posing.real=fake", "posing.real is 'fake'"),
         ("reid.generated_batch=12", "reid.generated_batch is 12, reid.batch 8"),
+        ("posing.batch=0", "posing.batch is 0: choose 1 or more"),
+        ("posing.halvings=-1", "posing.halvings is -1: choose 0 or more"),
         ("posing.batch=4000", "posing.pairs_per_epoch is 8"),
         ("data.keypoints=", "training pictures have no keypoints"),
     ],
