@@ -5,9 +5,10 @@ import warnings
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxreid.evaluation.protocol import Embedded, Protocol
+from jaxreid.evaluation.protocol import Embedded, Protocol, prepared
 
-TIES = 0.05  # share of the embeddings that may be one
+TIES = 0.05  # share of the wrong pictures that may be as far as a match
+LOOKED_AT = 100  # queries, and matches of each, to find that out
 
 
 def check_pictures(query: Embedded, gallery: Embedded, protocol: Protocol) -> None:
@@ -38,20 +39,29 @@ def check_not_collapsed(gallery: Embedded) -> None:
         )
 
 
-def warn_of_ties(query: Embedded, gallery: Embedded) -> None:
-    """Warns where many embeddings of different people are equal: matches win ties.
+def warn_of_ties(query: Embedded, gallery: Embedded, protocol: Protocol) -> None:
+    """Warns where wrong pictures are often as far as a match: matches win ties, so scores flatter.
 
-    That is what dead units behind a ReLU leave, zeros above all; such scores flatter.
+    That is what dead units behind a ReLU leave: embeddings that are zero, or have no unit in common
+    with those of the other modality. A hundred queries are looked at, up to rounding.
     """
-    for name, pictures in {"query": query, "gallery": gallery}.items():
-        equal = _most_frequent(pictures.embeddings)
-        if len(equal) > TIES * len(pictures) and len(np.unique(pictures.pids[equal])) > 1:
-            what = "equal" if pictures.embeddings[equal[0]].any() else "zero"
-            warnings.warn(
-                f"{len(equal)} of {len(pictures)} {name} embeddings are {what}; matches win ties, "
-                "so these scores flatter: has a part of the network died?",
-                stacklevel=3,
-            )
+    rows = np.linspace(0, len(query) - 1, min(len(query), LOOKED_AT)).astype(int)
+    some = query.take(rows)
+    ours, theirs = prepared(some, protocol), prepared(gallery, protocol)
+    squares = np.einsum("nd,nd->n", ours, ours)[:, None] + np.einsum("nd,nd->n", theirs, theirs)
+    gaps = squares - 2 * ours @ theirs.T
+    shares = []
+    for gap, square, pid in zip(gaps, squares, some.pids, strict=True):
+        right = gallery.pids == pid
+        for match in gap[right][:LOOKED_AT]:
+            shares.append((np.abs(gap - match) <= 1e-6 * square)[~right].mean())
+    tied = np.mean(shares) if shares else 0
+    if tied > TIES:
+        warnings.warn(
+            f"{tied:.0%} of the wrong pictures are as far from a query as its matches, which win "
+            "ties, so these scores flatter: have embeddings become zero, equal, or orthogonal?",
+            stacklevel=3,
+        )
 
 
 def no_match_error(query: Embedded, gallery: Embedded, protocol: Protocol) -> ValueError:
@@ -90,15 +100,6 @@ def check_features(name: str, features: ArrayLike, least: int) -> np.ndarray:
             f"{bad.argmax()}); has a training diverged?"
         )
     return x
-
-
-def _most_frequent(embeddings: np.ndarray) -> np.ndarray:
-    """Rows of one embedding that is there more often than others."""
-    weights = np.linspace(1, 2, embeddings.shape[1], dtype=np.float32)
-    sums = np.einsum("nd,d->n", embeddings, weights)  # equal rows have equal sums
-    values, counts = np.unique(sums, return_counts=True)
-    rows = np.flatnonzero(sums == values[counts.argmax()])
-    return rows[(embeddings[rows] == embeddings[rows[0]]).all(axis=1)]
 
 
 def _check_finite(name: str, embeddings: np.ndarray) -> None:

@@ -84,7 +84,7 @@ def evaluate(
         for each in galleries:
             check_drawn(each, protocol.draw)
     scores = average([_evaluate_once(query, each, protocol, mesh) for each in galleries])
-    checks.warn_of_ties(query, gallery)
+    checks.warn_of_ties(query, gallery, protocol)
     return scores
 
 
