@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import linalg
 
 from jaxreid.features.projections import Projections, Side, require_sides
 
@@ -112,6 +113,7 @@ def _compressed(v: Side, t: Side) -> tuple[np.ndarray, Side, Side]:
     rows = np.concatenate([v.features, t.features])
     if rows.shape[1] <= len(rows):
         return np.eye(rows.shape[1]), v, t
-    basis, triangle = np.linalg.qr(rows.T)
+    # In place, since there may be no room for copies.
+    basis, triangle = linalg.qr(rows.T, mode="economic", overwrite_a=True, check_finite=False)
     parts = np.split(triangle.T, [len(v.labels)])
     return basis, Side(parts[0], v.labels), Side(parts[1], t.labels)

@@ -83,8 +83,9 @@ def learned(
     file = directory / "projections.npz"
 
     def learn() -> None:
-        x, people, infrared = _unit(base.embed(data.train)), data.train.pids, data.train.modalities
-        sides = [(x[infrared == m], people[infrared == m]) for m in (0, 1)]
+        x, people, infrared = base.embed(data.train), data.train.pids, data.train.modalities
+        sides = [(_unit(x[infrared == m]), people[infrared == m]) for m in (0, 1)]
+        del x  # of many images several GiB
         found = method.learn(*sides[0], *sides[1], settings)
         np.savez(file, **found._asdict())
 

@@ -8,6 +8,9 @@ import pytest
 from jaxreid.evaluation import Embedded, Protocol, average, evaluate, query_scores
 from jaxreid.evaluation.scores import score_ranks
 
+# Cases are full of ties, of which users are told.
+pytestmark = pytest.mark.filterwarnings("ignore:.*which win ties")
+
 
 def scores_of(distances, query_pids, query_cameras, pids, cameras, protocol):
     q, g = oracle.placed(distances)

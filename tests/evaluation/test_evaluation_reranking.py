@@ -20,6 +20,9 @@ from jaxreid.evaluation.reranking import expanded
 AUTHORS = Path(__file__).parents[1] / "golden" / "evaluation_reranking.json"
 RAW = Protocol(normalize=False)
 
+# Cases are full of ties, of which users are told.
+pytestmark = pytest.mark.filterwarnings("ignore:.*which win ties")
+
 
 def by(protocol=RAW, **fields):
     return dataclasses.replace(protocol, reranking=Reranking(**fields))
