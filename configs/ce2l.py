@@ -64,6 +64,7 @@ Sweeps: ``trial`` (RegDB's ten), ``form`` (how converted images join), ``losses`
 ``net`` (the small AlexNet's form, or a ResNet with a stem per modality: ResNet-50 at ``paper``,
 whose stems and stages can start from torchvision's weights), ``layout`` (the demo in RegDB's form
 and in SYSU-MM01's). In RegDB's form both cameras look at one visit of a person, at other moments.
+``near`` is the demo in SYSU-MM01's form with settings that were chosen there, on seed 0.
 """
 
 from typing import Any
@@ -90,6 +91,15 @@ SWEEPS: dict[str, dict[str, dict[str, Any]]] = {
     "net": {"streams": {}, "resnet": {"modal.net": "resnet"}},
     "layout": {
         form: {"data.name": "world", "data.world.layout": form} for form in ("regdb", "sysu_mm01")
+    },
+    "near": {
+        "near": {
+            "data.name": "world",
+            "data.world.layout": "sysu_mm01",
+            "modal.steps": 2000,
+            "modal.fall": 1600,
+            "modal.weight_decay": 5e-3,
+        }
     },
 }
 

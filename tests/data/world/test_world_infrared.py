@@ -260,7 +260,7 @@ def test_colour_alone_finds_people_in_their_own_modality_only(layout, tmp_path):
         assert (own > found).all(), (describe.__name__, own)
 
 
-def test_colour_tells_little_of_reflectance_and_warmth():
+def test_brightness_tells_something_of_reflectance_and_little_of_warmth():
     keys = jax.random.split(jax.random.key(0), 600)
 
     def draw(key):
@@ -270,7 +270,7 @@ def test_colour_tells_little_of_reflectance_and_warmth():
     palette, fabrics = jax.device_get(jax.jit(jax.vmap(draw))(keys))
     bright, near = (palette @ LUMA)[:, CLOTHES], fabrics.reflectance[:, CLOTHES]
     link = np.corrcoef(bright.ravel(), near.ravel())[0, 1]
-    assert 0.02 < link < 0.25, link
+    assert 0.5 < link < 0.7, link
     for part in (p.TOP, p.BOTTOM):
         link = np.corrcoef(palette[:, part] @ LUMA, fabrics.warmth[:, part])[0, 1]
         assert abs(link) < 0.2, link
