@@ -1,6 +1,7 @@
 """Cross-view quadratic discriminant analysis (XQDA), LOMO's own metric."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -114,6 +115,7 @@ def _compressed(v: Side, t: Side) -> tuple[np.ndarray, Side, Side]:
     if rows.shape[1] <= len(rows):
         return np.eye(rows.shape[1]), v, t
     # In place, since there may be no room for copies.
-    basis, triangle = linalg.qr(rows.T, mode="economic", overwrite_a=True, check_finite=False)
+    factors: Any = linalg.qr(rows.T, mode="economic", overwrite_a=True, check_finite=False)
+    basis, triangle = factors
     parts = np.split(triangle.T, [len(v.labels)])
     return basis, Side(parts[0], v.labels), Side(parts[1], t.labels)
