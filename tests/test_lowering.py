@@ -68,9 +68,9 @@ def test_equal_trainings_are_one_and_translators_are_stacked():
 
 
 def test_a_rehearsal_leaves_the_library_as_it_was():
-    before = dict(vars(import_module("jaxreid.stages.reid")))
+    before = dict(vars(import_module("jaxreid.stages.embedding")))
     trainings(import_module("configs.ide").get_config("tiny").to_dict())
-    assert vars(import_module("jaxreid.stages.reid")) == before
+    assert vars(import_module("jaxreid.stages.embedding")) == before
 
 
 def test_steps_are_traced_in_the_forms_of_a_tpu():

@@ -10,7 +10,7 @@ import pytest
 from configs import common
 from configs.spgan import get_config
 from jaxreid import losses
-from jaxreid.stages import crossing, recipes, reid
+from jaxreid.stages import crossing, embedding, recipes, reid
 from jaxreid.training import create
 
 pytestmark = pytest.mark.usefixtures("quick_compiler")
@@ -69,7 +69,7 @@ def test_an_arm_trains_by_the_recipe_of_the_config_in_its_own_size(tmp_path):
     model = trained.model()
     assert model.net.mirror
     images = test.query.images(np.arange(2))
-    there, back = (reid._embed(model.net, model.variables, x) for x in (images, images[:, :, ::-1]))
+    there, back = (embedding.looked(model, x) for x in (images, images[:, :, ::-1]))
     np.testing.assert_allclose(there, back, atol=1e-5)
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from configs import common
 from jaxreid.evaluation import REGDB, Embedded
-from jaxreid.stages import arms, domains, embedding, reid, sets
+from jaxreid.stages import arms, domains, embedding, reid, reid_seeds, sets
 from jaxreid.training import Every, WorkdirError
 
 NETWORK = reid.Settings(**common.reid("tiny").to_dict())
@@ -45,12 +45,12 @@ def settings(root, trial):
 def knowing(monkeypatch):
     """Networks that know everybody and take no training."""
     model = embedding.Model(reid.build(NETWORK, 2), {})
-    monkeypatch.setattr(reid, "train", lambda *_, **__: [model])
+    monkeypatch.setattr(reid_seeds, "train", lambda *_, **__: [model])
 
     def embed(_, split, __):
         return Embedded(np.eye(5)[split.pids], split.pids, split.cameras)
 
-    monkeypatch.setattr(reid, "embed", embed)
+    monkeypatch.setattr(embedding, "embed", embed)
 
 
 def test_a_network_is_scored_on_its_own_trial_only(regdb, tmp_path, knowing):
