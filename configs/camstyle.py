@@ -57,5 +57,6 @@ def get_config(scale: str = "demo") -> ConfigDict:
     )
     generated = {"tiny": 3, "demo": 23, "paper": 46}[scale]
     config.update({"reid": {"generated_batch": generated}})
+    config.update({"gan": {"candidates": 2 if scale == "tiny" else 1}})
     config.camstyle = {"epsilon": 0.1, "jitter": 0.2, "judge": scale == "tiny"}
     return config

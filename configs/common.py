@@ -271,7 +271,6 @@ def cyclegan(scale: str) -> ConfigDict:
                 "epochs": 1,
                 "decay_epochs": 1,
                 "pool": 6,
-                "candidates": 2,
             }
         )
     return block

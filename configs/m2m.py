@@ -35,7 +35,7 @@ def get_config(scale: str = "demo") -> ConfigDict:
     """The config at a scale."""
     common.check(scale)
     gan, data = common.cyclegan(scale), common.domains(scale)
-    gan.update({"candidates": 1, "patch_layers": 3})
+    gan.patch_layers = 3
     if scale == "paper":
         gan.update({"batch": 8, "blocks": 6, "epochs": 20, "decay_epochs": 20})
         data.update({"source": {"masks": ""}, "target": {"masks": ""}})  # cut-and-paste needs them

@@ -49,7 +49,7 @@ def require(settings: Settings, data: Sets) -> None:
         ValueError: what ``cycle.require`` or ``star.require`` refuse.
     """
     if settings.kind == "cyclegan":
-        cycle.require(settings.gan, data, _pairs(data))
+        cycle.require(settings.gan, data, _pairs(data), chosen=settings.judged)
     else:
         star.require(settings.stargan, data)
 

@@ -58,13 +58,22 @@ def require(
     data: Sets,
     pairs: Sequence[tuple[int, int]],
     method: Method = CYCLEGAN,
+    chosen: bool = False,
 ) -> None:
     """Finds out before any training whether ``data`` can be trained on.
 
+    ``chosen``: whether ``train`` will be given a chooser.
+
     Raises:
-        ValueError: one camera only, a camera with fewer images than a batch, images that the
-            networks do not take, more candidates than there are steps.
+        ValueError: candidates that nothing chooses among, one camera only, a camera with fewer
+            images than a batch, images that the networks do not take, more candidates than
+            steps.
     """
+    if settings.candidates > 1 and not chosen:
+        raise ValueError(
+            f"gan.candidates is {settings.candidates}, but nothing here chooses among checkpoints: "
+            "say --config.gan.candidates=1 for the last"
+        )
     if not pairs:
         raise ValueError(
             "all training images carry one camera number, so there is no other camera's style to "

@@ -132,6 +132,8 @@ def test_translators_of_the_chosen_step_are_those_that_were_scored(data, tmp_pat
 
 def test_more_candidates_than_the_training_has_are_refused_before_it(data):
     gan = camstyle.get_config("tiny").gan.to_dict()
-    cycle.require(cycle.Settings(**gan | {"candidates": 2}), data, [(0, 1)])
+    cycle.require(cycle.Settings(**gan | {"candidates": 2}), data, [(0, 1)], chosen=True)
     with pytest.raises(ValueError, match=r"gan\.candidates is 3: choose 1 .* or up to 2"):
-        cycle.require(cycle.Settings(**gan | {"candidates": 3}), data, [(0, 1)])
+        cycle.require(cycle.Settings(**gan | {"candidates": 3}), data, [(0, 1)], chosen=True)
+    with pytest.raises(ValueError, match="candidates is 2, but nothing here chooses"):
+        cycle.require(cycle.Settings(**gan | {"candidates": 2}), data, [(0, 1)])
