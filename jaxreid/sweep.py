@@ -17,7 +17,6 @@ from ml_collections import ConfigDict
 
 from jaxreid.report import markdown, results
 from jaxreid.report.files import write_atomically
-from jaxreid.stages import sets
 from jaxreid.training import processes, seals, workdir
 
 REFERENCES = (results.BASELINE, "jitter", "cut_and_paste", "two_nets", results.ORACLE)
@@ -58,6 +57,8 @@ def configs(config: ConfigDict, rows: Overrides) -> dict[str, dict[str, Any]]:
         ValueError: if a row names a key that ``config`` lacks, gives a value of another type, or
             chooses a trial of data that have none.
     """
+    from jaxreid.stages import sets  # here: not every start of the program reads data
+
     found = {row: _overridden(config, row, changes) for row, changes in rows.items()}
     read = {row: sets.Settings(**found[row]["data"]).layout for row in rows if _TRIAL in rows[row]}
     if len(set(read.values())) < len(read):
