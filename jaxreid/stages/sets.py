@@ -258,10 +258,10 @@ def _listing(layout: str, root: Path, masks: Path | None, keypoints: Path | None
         found = sorted(masks.rglob("*.png"))
         files["masks"] = [(str(p.relative_to(masks)), p.stat().st_size) for p in found]
     if keypoints:
-        below = sorted(path for path in keypoints.rglob("*") if path.is_file())
-        found = [keypoints] if keypoints.is_file() else below
+        below = keypoints if keypoints.is_dir() else keypoints.parent
+        found = sorted(p for p in (keypoints, *keypoints.rglob("*")) if p.is_file())
         files["keypoints"] = [
-            (str(p.relative_to(keypoints)), sha256(p.read_bytes()).hexdigest()) for p in found
+            (str(p.relative_to(below)), sha256(p.read_bytes()).hexdigest()) for p in found
         ]
     return fingerprint(files)
 
