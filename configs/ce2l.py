@@ -134,8 +134,6 @@ def converter(scale: str) -> ConfigDict:
     block = common.cyclegan(scale)
     if scale == "demo":
         block.update({"epochs": 2, "decay_epochs": 2})
-    if scale == "tiny":
-        block.update({"candidates": 1})
     return block
 
 

@@ -145,6 +145,12 @@ def tested(features: Sequence[Features], data: Sets, how: Tests) -> list[Arm]:
     return modalities.score(last, data, how, kept, modal_rivals.PLAIN)
 
 
+def same_start(tone: Mapping[str, Any], net: modal.Settings) -> Mapping[str, Any]:
+    """TONE's settings with the weights that ``net`` begins with, if it is such a network."""
+    alike = tone["net"] == net.net and not tone["pretrained"]
+    return {**tone, "pretrained": net.pretrained} if alike else tone
+
+
 def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     """Baseline (BDTR) and jitter, rivals, converter, converted set, CE2L, features, report.
 
@@ -154,11 +160,6 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     options, seed = config["ce2l"], config["seed"]
     common = {"seed": seed, "every": Every(**config["every"])}
     net, gan = modal.Settings(**config["modal"]), cycle.Settings(**config["gan"])
-    if gan.candidates > 1:
-        raise ValueError(
-            f"gan.candidates is {gan.candidates}, but nothing here chooses among converters: say "
-            "--config.gan.candidates=1 for the last"
-        )
     terms = Losses(**config["losses"])
     handcrafted.require("ce2l.features", options["features"])
     source = sets.Settings(**config["data"])
@@ -170,7 +171,7 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     modal.require(net, data)
     if not net.form:
         raise ValueError(f"modal.form is empty; choose one of {FORMS}: how converted images join")
-    tone = {**config["tone"], "pretrained": config["tone"]["pretrained"] or net.pretrained}
+    tone = same_start(config["tone"], net)
     rivals = modal_rivals.plan(data, options["rivals"], config["rivals"], tone, config["contrast"])
     cycle.require(gan, styles, [modalities.PAIR])
 

@@ -245,6 +245,14 @@ def test_tones_loss_is_its_two_terms():
     assert not further
 
 
+def test_tone_begins_where_bdtr_does_if_it_is_such_a_network():
+    given = replace(SETTINGS, net="alexnet", pretrained="a.npz")
+    tone = {"net": "alexnet", "pretrained": ""}
+    assert ce2l.same_start(tone, given)["pretrained"] == "a.npz"
+    assert ce2l.same_start(tone | {"pretrained": "b.npz"}, given)["pretrained"] == "b.npz"
+    assert ce2l.same_start(tone, replace(given, net="resnet"))["pretrained"] == ""
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("ce2l")
