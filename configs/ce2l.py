@@ -96,6 +96,7 @@ SWEEPS: dict[str, dict[str, dict[str, Any]]] = {
         "near": {
             "data.name": "world",
             "data.world.layout": "sysu_mm01",
+            "data.world.images_per_camera": 2.0,
             "modal.steps": 2000,
             "modal.fall": 1600,
             "modal.weight_decay": 5e-3,
