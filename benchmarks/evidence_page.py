@@ -12,7 +12,7 @@ from benchmarks import claims, crossing_page
 from benchmarks.cells import interval, percent, plain, verdict
 from jaxreid.evaluation.statistics import gap_closed, paired_difference
 from jaxreid.report import markdown
-from jaxreid.report.results import BASELINE, ORACLE, ends
+from jaxreid.report.results import BASELINE, GAP_SCORES, ORACLE, by_chance, ends
 from jaxreid.training.workdir import flat
 
 HEAD = """# Evidence
@@ -88,8 +88,20 @@ def _section(folder: Path) -> str:
     quality = _quality([run["quality"] for run in runs if "quality" in run], percent)
     apart = _quality([run["distances"] for run in runs if "distances" in run], plain)
     notes = "\n".join(f"`{arm}`: {note}." for arm, note in runs[0].get("notes", {}).items())
-    parts = [f"## {folder.name}", table, notes, quality, apart, _origin(runs, seeds)]
+    parts = [f"## {folder.name}", table, notes, _chance(runs), quality, apart, _origin(runs, seeds)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _chance(runs: Sequence[Run]) -> str:
+    """Mean scores of random orders, '' where runs do not say them."""
+    arms = {
+        arm: {
+            "chance": {k: np.mean([r["arms"][arm]["chance"][k] for r in runs]) for k in GAP_SCORES}
+        }
+        for arm in runs[0]["arms"]
+        if all("chance" in run["arms"][arm] for run in runs)
+    }
+    return "\n".join(f"In percent {line}." for line in by_chance(arms))
 
 
 def _runs(folder: Path) -> dict[int, Run]:

@@ -137,6 +137,18 @@ def test_what_has_to_be_said_of_an_arm_stands_below_the_table(tmp_path):
     assert "20.0 |  |  |  |  |\n\n`own`: knows names.\n\n`python" in page(tmp_path)
 
 
+def test_chance_stands_below_the_table_where_all_runs_say_it(tmp_path):
+    for seed, score in enumerate((0.1, 0.2)):
+        store(tmp_path / "x", seed, {"own": 0.2, "baseline": 0.1})
+        path = tmp_path / "x" / f"seed_{seed}.json"
+        found = json.loads(path.read_text())
+        assert "by chance" not in page(tmp_path)
+        for arm in found["arms"].values():
+            arm["chance"] = {"rank-1": 0.01, "mAP": score}
+        path.write_text(json.dumps(found))
+    assert "\n\nIn percent by chance: rank-1 1.0, mAP 15.0.\n\n`python" in page(tmp_path)
+
+
 def test_one_seed_has_no_interval_and_other_settings_are_refused(tmp_path):
     store(tmp_path / "x", 0, {"own": 0.2, "baseline": 0.1})
     assert "| own | 1 | 20.0 | 20.0 |  |  |  |  |" in page(tmp_path)

@@ -1,5 +1,6 @@
 """Retrieval protocols and distances of image sets: pure functions from embeddings to scores."""
 
+from jaxreid.evaluation.chance import Chance, by_chance
 from jaxreid.evaluation.draws import Permutations, drawn, load_permutations
 from jaxreid.evaluation.frechet import Moments, frechet_distance, merge, moments
 from jaxreid.evaluation.inspection import (
@@ -49,6 +50,7 @@ __all__ = [
     "SYSU_INDOOR",
     "SYSU_INDOOR_MULTI",
     "CameraPairs",
+    "Chance",
     "Distance",
     "Draw",
     "Embedded",
@@ -64,6 +66,7 @@ __all__ = [
     "Reranking",
     "Scores",
     "average",
+    "by_chance",
     "camera_pairs",
     "chosen_rows",
     "deviations",

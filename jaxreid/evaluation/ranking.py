@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from numpy.typing import ArrayLike
 
 from jaxreid.evaluation import checks
+from jaxreid.evaluation.chance import by_chance
 from jaxreid.evaluation.counting import (
     BLOCK,
     Block,
@@ -132,7 +133,8 @@ def _evaluate_once(
     scores = query_scores(query, gallery, protocol, mesh=mesh)
     if not scores.positives.any():
         raise checks.no_match_error(query, gallery, protocol)
-    return summarize(scores, int(searchable(gallery, protocol).sum()), protocol)
+    size, chance = int(searchable(gallery, protocol).sum()), by_chance(query, gallery, protocol)
+    return summarize(scores, size, chance, protocol)
 
 
 def _match_rows(query: Embedded, gallery: Embedded, protocol: Protocol) -> list[np.ndarray]:

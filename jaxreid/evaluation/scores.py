@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxreid.evaluation.chance import Chance
 from jaxreid.evaluation.protocol import Protocol
 
 CMC_RANKS = 50
@@ -47,6 +48,7 @@ class Scores:
         valid_queries: queries with at least one match (the fewest over trials).
         gallery_size: gallery pictures without junk (the fewest over trials).
         trials: number of evaluations averaged here.
+        chance: what a random order would score.
         protocol: the rules.
     """
 
@@ -58,6 +60,7 @@ class Scores:
     valid_queries: int
     gallery_size: int
     trials: int
+    chance: Chance
     protocol: Protocol
 
     def rank(self, k: int) -> float:
@@ -77,6 +80,7 @@ class Scores:
             "valid_queries": self.valid_queries,
             "gallery_size": self.gallery_size,
             "trials": self.trials,
+            "chance": {"rank-1": self.chance.rank1, "mAP": self.chance.mean_ap},
             "cmc": list(self.cmc),
             "protocol": self.protocol.to_dict(),
         }
@@ -143,7 +147,7 @@ def single_shot_cmc(closer: np.ndarray, visible: np.ndarray) -> np.ndarray:
     return np.cumsum(ahead, axis=1).mean(axis=0)
 
 
-def summarize(scores: QueryScores, gallery_size: int, protocol: Protocol) -> Scores:
+def summarize(scores: QueryScores, gallery_size: int, chance: Chance, protocol: Protocol) -> Scores:
     """Takes the means over queries; at least one query must have a match."""
     valid = scores.positives > 0
     total = int(valid.sum()) if protocol.empty_query == "drop" else len(valid)
@@ -156,6 +160,7 @@ def summarize(scores: QueryScores, gallery_size: int, protocol: Protocol) -> Sco
         valid_queries=int(valid.sum()),
         gallery_size=gallery_size,
         trials=1,
+        chance=chance,
         protocol=protocol,
     )
 
@@ -199,5 +204,6 @@ def average(scores: Sequence[Scores]) -> Scores:
         valid_queries=min(each.valid_queries for each in scores),
         gallery_size=min(each.gallery_size for each in scores),
         trials=sum(each.trials for each in scores),
+        chance=Chance(*np.mean([each.chance for each in scores], axis=0).tolist()),
         protocol=first.protocol,
     )

@@ -163,6 +163,8 @@ def _scores(report: Report) -> str:
         arms = ", ".join(escaped(arm) for arm in rules if rules[arm] == fields)
         whose = f" of {arms}" if len(set(rules.values())) > 1 else ""
         parts.append(f'<p class="note">Protocol{whose}: {fields}.</p>')
+    for line in results.by_chance(report.arms):
+        parts.append(f'<p class="note">In percent {escaped(line)}.</p>')
     if len(report.arms) > 1:
         parts.append(markup.wrapped("charts", _bars(report)))
     return "".join(parts)

@@ -171,8 +171,9 @@ def table(arms: Arms, spread: Arms | None = None) -> str:
         spread: Standard deviations over seeds, with the same keys where known.
 
     Returns:
-        A header, one line per arm and, where the oracle is clearly above the baseline, one line per
-        other arm with the fraction of the gap that it closes. No final newline.
+        A header, one line per arm, what a random order would have and, where the oracle is clearly
+        above the baseline, one line per other arm with the fraction of the gap that it closes. No
+        final newline.
 
     Raises:
         ValueError: A score or spread is not a fraction; the message names it.
@@ -183,7 +184,19 @@ def table(arms: Arms, spread: Arms | None = None) -> str:
         f"gap closed by {arm}: " + ", ".join(f"{percent(v)} % of {k}" for k, v in closed.items())
         for arm, closed in gap_closed(arms).items()
     ]
-    return "\n".join([*_aligned(cells(arms, spread)), *gaps])
+    return "\n".join([*_aligned(cells(arms, spread)), *by_chance(arms), *gaps])
+
+
+def by_chance(arms: Arms) -> list[str]:
+    """What a random order would have, a line for every view that it differs between; see `ends`."""
+    said = {}
+    for arm, scores in arms.items():
+        expected = (f"{key} {percent(value)}" for key, value in scores.get("chance", {}).items())
+        said[ends(arm, arms)[0]] = ", ".join(expected)
+    said = {arm: text for arm, text in said.items() if text}
+    if len(set(said.values())) == 1:
+        return [f"by chance: {text}" for text in set(said.values())]
+    return [f"by chance, tested as {arm} is: {text}" for arm, text in said.items()]
 
 
 def shown(arms: Arms) -> list[str]:

@@ -155,3 +155,17 @@ def test_a_view_is_measured_by_its_own_ends():
     low, high = "baseline_step_2_lmp", "oracle_step_2_lmp"
     assert results.ends("camstyle_step_2_lmp", kept) == (low, high)  # not baseline_lmp
     assert results.gap_closed(kept)["camstyle_step_2_lmp"] == pytest.approx(closed["camstyle"])
+
+
+def test_chance_is_told_once_or_for_every_view():
+    low, high = ({"rank-1": 0.0312, "mAP": x} for x in (0.0415, 0.0651))
+    arms = {name: {"chance": low} for name in ("baseline", "baseline_indoor", "camstyle")}
+    assert results.by_chance(arms) == ["by chance: rank-1 3.1, mAP 4.2"]
+    arms |= {"camstyle_indoor": {"chance": high}, "baseline_indoor": {"chance": high}}
+    assert results.by_chance(arms) == [
+        "by chance, tested as baseline is: rank-1 3.1, mAP 4.2",
+        "by chance, tested as baseline_indoor is: rank-1 3.1, mAP 6.5",
+    ]
+    assert results.by_chance({"baseline": {"rank-1": 0.5}}) == []
+    shown = results.table({"baseline": {"rank-1": 0.5, "chance": low}})
+    assert shown.splitlines()[-1] == "by chance: rank-1 3.1, mAP 4.2"
