@@ -7,7 +7,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import jax
 import numpy as np
 
 from jaxreid import data
@@ -16,7 +15,7 @@ from jaxreid.data.keypoints import FILE as KEYPOINTS
 from jaxreid.data.layouts import announce
 from jaxreid.data.masks import MADE_UP
 from jaxreid.data.world.spec import REGDB, SYSU
-from jaxreid.training import mirror, run_once, shards
+from jaxreid.training import mirror, run_once, sharers
 from jaxreid.training.workdir import fingerprint
 
 WORLD = "world"
@@ -226,7 +225,7 @@ def require_batch(name: str, batch: int, images: int | None = None) -> None:
         raise ValueError(
             f"{name} is {batch}, but there are {images} training images: choose 1 to {images}"
         )
-    parts, whose = (shards(), "shards") if shards() > 1 else (jax.device_count(), "devices")
+    parts, whose = sharers()
     if batch % parts:
         raise ValueError(
             f"{name} is {batch}, which {parts} {whose} cannot share evenly: choose a multiple of "

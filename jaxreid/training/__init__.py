@@ -1,7 +1,7 @@
 """The training core: state, step builder, the one loop. It knows nothing of re-ID."""
 
 from jaxreid.training.loop import Every, Preempted, fit
-from jaxreid.training.mesh import divided, make_mesh, parallel, shards
+from jaxreid.training.mesh import divided, make_mesh, parallel, shards, sharers
 from jaxreid.training.precision import cached, computing, in_dtype
 from jaxreid.training.processes import remembered
 from jaxreid.training.state import Net, State, create
@@ -29,5 +29,6 @@ __all__ = [
     "parallel",
     "remembered",
     "run_once",
+    "sharers",
     "shards",
 ]

@@ -69,6 +69,11 @@ def turns() -> int:
     return _SHARDS.get()[1]
 
 
+def sharers() -> tuple[int, str]:
+    """How many share a batch, and what they are: shards or, where there is one, devices."""
+    return (shards(), "shards") if shards() > 1 else (jax.device_count(), "devices")
+
+
 def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     """A one-axis mesh ``('data',)`` over the given devices, or all that train together here.
 

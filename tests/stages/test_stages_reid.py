@@ -300,3 +300,13 @@ def test_systems_that_go_on_with_a_network_have_one(tmp_path, monkeypatch, syste
     monkeypatch.setattr(crossing, "begin", lambda config, workdir: begun)
     with pytest.raises(ValueError, match=f"reid.seeds is 2, but {system} goes on with the one"):
         systems.run(config, tmp_path)
+
+
+def test_a_batch_is_shared_evenly_or_refused():
+    sets.require_batch("reid.batch", 8, 8)
+    with pytest.raises(ValueError, match=r"reid.batch is 9, but there are 8 .*: choose 1 to 8"):
+        sets.require_batch("reid.batch", 9, 8)
+    with parallel("pmap", 3 * jax.device_count()):
+        sets.require_batch("reid.batch", 12 * jax.device_count())
+        with pytest.raises(ValueError, match=r"reid.batch is 8, which \d+ shards cannot share"):
+            sets.require_batch("reid.batch", 8)
