@@ -33,6 +33,7 @@ from jaxreid.training import (
     create,
     divided,
     fit,
+    initialiser,
     remembered,
     run_once,
 )
@@ -237,7 +238,7 @@ def program(settings: Settings, size: tuple[int, int], epoch: int, method: Metho
         nets = _initial(settings, method, size, key)
         return create(jax.random.fold_in(key, 0), nets, tx, pools)
 
-    return jax.jit(jax.vmap(init)), alternate(phases(settings, size, method), tx).map(jax.vmap)
+    return initialiser(jax.vmap(init)), alternate(phases(settings, size, method), tx).map(jax.vmap)
 
 
 def _initial(

@@ -25,6 +25,7 @@ from jaxreid.training import (
     create,
     fit,
     in_dtype,
+    initialiser,
     remembered,
     run_once,
 )
@@ -155,7 +156,7 @@ def program(settings: Settings):
         nets = {"G": generator.init(k_g, noise), "D": judge.init(k_d, images)}
         return create(jax.random.fold_in(key, 0), nets, tx)
 
-    return jax.jit(init), alternate(phases(settings), tx)
+    return initialiser(init), alternate(phases(settings), tx)
 
 
 def _networks(settings: Settings) -> tuple[Generator, Discriminator]:

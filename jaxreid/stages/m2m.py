@@ -24,6 +24,7 @@ from jaxreid.training import (
     create,
     divided,
     fit,
+    initialiser,
     remembered,
     run_once,
 )
@@ -72,7 +73,7 @@ def program(
         pools = {f"pool_{side}": empty_pool(settings.pool, (*size, 3)) for side in SIDES}
         return create(jax.random.fold_in(key, 0), nets, tx, pools)
 
-    return jax.jit(init), alternate(phases(settings, size, cameras, class_weight), tx)
+    return initialiser(init), alternate(phases(settings, size, cameras, class_weight), tx)
 
 
 def train(

@@ -21,7 +21,7 @@ from jaxreid.stages.modal_batches import Drawn, batches
 from jaxreid.stages.modal_turn import ModalLoss, Settings, build, identity_loss, program
 from jaxreid.stages.scoring import Features
 from jaxreid.stages.sets import Generated, Sets, require_batch
-from jaxreid.training import Every, State, create, divided, fit, remembered, run_once
+from jaxreid.training import Every, State, create, divided, fit, initialiser, remembered, run_once
 
 __all__ = ["Settings", "identity_loss", "require", "train"]
 
@@ -185,7 +185,7 @@ def _train(
     return {"params": trained.params, "batch_stats": trained.stats}
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(initialiser, static_argnums=(0, 1))
 def _fresh(net: nn.Module, size: tuple[int, int], key: jax.Array) -> Any:
     blank = jnp.zeros((1, *size, 3))
     return net.init(key, blank, blank)

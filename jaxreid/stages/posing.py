@@ -16,7 +16,17 @@ from jaxreid.data import Plan, Split, augment, poses, prefetch, require_keypoint
 from jaxreid.report import figures
 from jaxreid.stages.posing_turns import Settings, networks, phases
 from jaxreid.stages.sets import Sets, require_batch
-from jaxreid.training import Every, State, alternate, create, divided, fit, remembered, run_once
+from jaxreid.training import (
+    Every,
+    State,
+    alternate,
+    create,
+    divided,
+    fit,
+    initialiser,
+    remembered,
+    run_once,
+)
 
 SAVE_NORMS = ("affine", "minmax")
 SAMPLES = 6  # pairs on a sample sheet
@@ -171,6 +181,7 @@ def _train(directory: Path, split: Split, settings: Settings, *, seed: int, ever
     )
 
 
+@partial(initialiser, static_argnums=(0, 1))
 def _fresh(settings: Settings, size: tuple[int, int], key: jax.Array) -> dict[str, Any]:
     nets, blank = networks(settings), jnp.zeros((1, *size, 3))
     pose = settings.show(jnp.zeros((1, 18, 3)), size)

@@ -15,7 +15,7 @@ from jaxreid.nets.efficientnet import EfficientNetLite0
 from jaxreid.nets.heads import HEADS
 from jaxreid.nets.reid import ReID
 from jaxreid.nets.resnet import IBN_STAGES, STAGES, ResNet
-from jaxreid.training import Aux, Net, Phase, alternate, cached, in_dtype
+from jaxreid.training import Aux, Net, Phase, alternate, cached, in_dtype, initialiser
 
 Outputs = Mapping[str, jax.Array]
 Forward = Callable[[Any, jax.Array, jax.Array], tuple[Outputs, Any]]
@@ -144,7 +144,7 @@ def program(
     return net, tx, alternate([phase(net, loss, settings, steps_per_epoch, render)], tx)
 
 
-@partial(jax.jit, static_argnums=(0, 2))
+@partial(initialiser, static_argnums=(0, 2))
 def initial(net: ReID, key: jax.Array, size: tuple[int, int]) -> Any:
     """Fresh variables for images of ``size``."""
     return net.init(key, jnp.zeros((1, *size, 3)))

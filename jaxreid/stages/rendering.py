@@ -25,7 +25,17 @@ from jaxreid.stages.rendering_turns import (
     phases,
 )
 from jaxreid.stages.sets import SOURCE, TARGET, Translators, require_batch
-from jaxreid.training import Every, State, alternate, create, divided, fit, remembered, run_once
+from jaxreid.training import (
+    Every,
+    State,
+    alternate,
+    create,
+    divided,
+    fit,
+    initialiser,
+    remembered,
+    run_once,
+)
 from jaxreid.training.workdir import fingerprint
 
 
@@ -124,7 +134,7 @@ def _train(directory: Path, data: Domains, identity: Trained, settings, seed, ev
 
     def init() -> State:
         key = jax.random.key(seed)
-        fresh = _fresh(nets, size, key)
+        fresh = initialiser(partial(_fresh, nets, size))(key)
         extra = extras(settings, fresh["G"]["params"], size)
         return create(jax.random.fold_in(key, 0), fresh | {"Cid": variables}, tx, extra)
 

@@ -28,6 +28,7 @@ from jaxreid.training import (
     divided,
     fit,
     in_dtype,
+    initialiser,
     remembered,
     run_once,
 )
@@ -279,7 +280,7 @@ def program(settings: Settings, size: tuple[int, int], domains: int):
         nets = {"G": generator.init(k_g, images, labels), "D": judge.init(k_d, images)}
         return create(jax.random.fold_in(key, 0), nets, tx)
 
-    return jax.jit(init), alternate(phases(settings, size, domains), tx)
+    return initialiser(init), alternate(phases(settings, size, domains), tx)
 
 
 def _translators(

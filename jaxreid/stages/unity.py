@@ -25,6 +25,7 @@ from jaxreid.training import (
     create,
     divided,
     fit,
+    initialiser,
     remembered,
     run_once,
 )
@@ -172,7 +173,7 @@ def program(settings: Settings, size: tuple[int, int], cameras: int, epoch: int)
         extra = {"scales": losses.loss_scale((len(TERMS),))}
         return create(jax.random.fold_in(key, 0), nets, tx, extra)
 
-    return jax.jit(jax.vmap(init)), alternate(phases(settings, size, cameras), tx).map(jax.vmap)
+    return initialiser(jax.vmap(init)), alternate(phases(settings, size, cameras), tx).map(jax.vmap)
 
 
 def optimisers(settings: Settings, epoch: int) -> dict[str, optax.GradientTransformation]:

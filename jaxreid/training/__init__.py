@@ -4,7 +4,7 @@ from jaxreid.training.loop import Every, Preempted, fit
 from jaxreid.training.mesh import divided, make_mesh, parallel, shards, sharers
 from jaxreid.training.precision import cached, computing, in_dtype
 from jaxreid.training.processes import remembered
-from jaxreid.training.state import Net, State, create
+from jaxreid.training.state import Net, State, create, initialiser
 from jaxreid.training.step import Aux, Interlude, Phase, Step, alternate
 from jaxreid.training.workdir import WorkdirError, run_once
 
@@ -25,6 +25,7 @@ __all__ = [
     "divided",
     "fit",
     "in_dtype",
+    "initialiser",
     "make_mesh",
     "parallel",
     "remembered",

@@ -1,12 +1,13 @@
 """The step builder: order, routing, frozen nets, memo, phases that rest."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from jaxreid.training import Aux, Every, Phase, alternate, create, fit
+from jaxreid.training import Aux, Every, Phase, alternate, create, fit, initialiser
 from jaxreid.training.pool import Pool, empty_pool, exchange
 
 
@@ -182,3 +183,18 @@ def test_equal_steps_are_traced_once(tmp_path):
 
     assert [train(f"one_{k}", step, None) for k in range(3)] == [1, 1, 1]
     assert [train(f"two_{k}", stacked, 2) for k in range(3)] == [2, 2, 2]
+
+
+def test_initial_weights_are_the_same_however_compiled():
+    net = nn.Sequential([nn.Conv(8, (3, 3)), nn.BatchNorm(True), nn.Dense(5)])
+
+    def init(key, channels):
+        return net.init(key, jnp.zeros((1, 4, 4, channels)))
+
+    plain, quick = (each(init, static_argnums=(1,)) for each in (jax.jit, initialiser))
+    for seed in range(3):
+        expected, found = (each(jax.random.key(seed), 3) for each in (plain, quick))
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+        assert np.ptp(found["params"]["layers_0"]["kernel"]) > 0
+    shapes = jax.eval_shape(lambda key: quick(key, 3), jax.random.key(0))
+    assert jax.tree.map(jnp.shape, found) == jax.tree.map(jnp.shape, shapes)
