@@ -64,10 +64,10 @@ CLAIMS = {
         "pngan",
         "two_nets",
     ),
-    "ce2l": Claim(
+    "ce2l_near": Claim(
         "CE2L",
         "images converted to the other modality improve matching between modalities",
-        "ce2l",
+        "ce2l (near)",
     ),
 }
 HEAD = """## What the papers claim

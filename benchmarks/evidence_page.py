@@ -93,15 +93,12 @@ def _section(folder: Path) -> str:
 
 
 def _chance(runs: Sequence[Run]) -> str:
-    """Mean scores of random orders, '' where runs do not say them."""
-    arms = {
-        arm: {
-            "chance": {k: np.mean([r["arms"][arm]["chance"][k] for r in runs]) for k in GAP_SCORES}
-        }
-        for arm in runs[0]["arms"]
-        if all("chance" in run["arms"][arm] for run in runs)
-    }
-    return "\n".join(f"In percent {line}." for line in by_chance(arms))
+    """Mean scores of random orders over the runs that say them; '' where none does."""
+    said = {}
+    for arm in runs[0]["arms"]:
+        if each := [r["arms"][arm]["chance"] for r in runs if "chance" in r["arms"][arm]]:
+            said[arm] = {"chance": {key: np.mean([one[key] for one in each]) for key in GAP_SCORES}}
+    return "\n".join(f"In percent {line}." for line in by_chance(said))
 
 
 def _runs(folder: Path) -> dict[int, Run]:
