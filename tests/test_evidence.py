@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import evidence
 from benchmarks.cells import verdict
+from benchmarks.compare import compare
 from benchmarks.evidence_page import page
 from configs import common
 from jaxreid.evaluation.statistics import Interval
@@ -162,6 +163,18 @@ def test_a_difference_of_nothing_has_no_sign_of_its_own(tmp_path):
     for seed, gain in enumerate((1e-9, -2e-9)):
         store(tmp_path / "x", seed, {"own": 0.5 + gain, "baseline": 0.5})
     assert "| +0.0 [+0.0, +0.0] |" in page(tmp_path)
+
+
+def test_any_two_arms_are_compared_by_world(tmp_path):
+    for seed, own in enumerate((0.2, 0.3, 0.4)):
+        with pytest.raises(ValueError, match=f"x has {seed} runs" if seed < 2 else "no arm 'on'"):
+            compare(tmp_path / "x", "own", "on")
+        store(tmp_path / "x", seed, {"own": own, "other": 0.1 + 0.1 * (seed == 2)})
+    # Differences of 10, 20 and 20 points: 16.7 +- 4.30265 * 5.7735 / sqrt(3).
+    assert compare(tmp_path / "x", "own", "other") == [
+        f"{key}: own less other +16.7 [+2.3, +31.0], shown, ahead in 3 of 3 worlds"
+        for key in ("mAP", "rank-1")
+    ]
 
 
 def test_verdicts():
