@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxreid.evaluation.checks import no_match_error
 from jaxreid.evaluation.protocol import MASKS, Embedded, Protocol, searchable
 
 
@@ -32,12 +33,15 @@ def by_chance(query: Embedded, gallery: Embedded, protocol: Protocol) -> Chance:
     with R = n, or ``rank_truncate`` if that is less.
 
     Args:
-        query: the probes; one with a match at least.
+        query: the probes.
         gallery: what is searched, one trial.
         protocol: the rules. Re-ranking changes nothing.
 
     Returns:
         The means over the queries.
+
+    Raises:
+        ValueError: no query has a match.
     """
     gallery = gallery.take(searchable(gallery, protocol))
     pids, rows = np.unique(gallery.pids, return_inverse=True)
@@ -56,6 +60,8 @@ def by_chance(query: Embedded, gallery: Embedded, protocol: Protocol) -> Chance:
     m = (pictures[index] * own[lens]).sum(1)
     n = m + ((pictures.sum(0) - pictures[index]) * others[lens]).sum(1)
     valid = m > 0
+    if not valid.any():
+        raise no_match_error(query, gallery, protocol)
     rivals = (pictures @ others.T > 0).astype(np.int64)  # identities that a camera's queries see
     identities = rivals.sum(0)[lens] - rivals[index, lens] + 1
     m, n, identities = m[valid], n[valid], identities[valid]

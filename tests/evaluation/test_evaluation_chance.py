@@ -39,6 +39,11 @@ def test_chance_is_the_mean_over_all_orders(protocol):
     np.testing.assert_allclose(by_chance(query, gallery, protocol), np.mean(each, 0), atol=1e-12)
 
 
+def test_nobody_to_be_found_is_an_error():
+    with pytest.raises(ValueError, match="share no person identity"):
+        by_chance(pictures([1, 2], [0, 0]), pictures([3, 4], [1, 1]), MARKET)
+
+
 def test_random_embeddings_score_what_chance_says():
     rng = np.random.default_rng(0)
     people = np.repeat(np.arange(20), 12)
