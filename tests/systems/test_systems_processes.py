@@ -24,7 +24,9 @@ SYSTEMS = (
 CALM = {"mmd": ["--config.reid.rate=0.001"]}
 """At the rate of `tiny` its few steps magnify rounding until scores differ."""
 MAGNIFIED = {"spgan": "reid_spgan"}
-"""Trained on pictures of which a byte in seven is another, which it magnifies at any rate."""
+"""Trained on pictures of which a byte in seven is another, so that its first two steps count."""
+LOOSE = {"spgan": 1e-3}
+"""How far a translator's values may be apart, where rounding reaches further than 1e-4."""
 
 
 def start(system, workdir, devices, *options):
@@ -68,13 +70,15 @@ def check_equal_to_one_process(system, tmp_path):
         one, two = ((tmp_path / d / log).read_text().splitlines() for d in ("one", "two"))
         for a, b in zip(map(json.loads, one), map(json.loads, two), strict=True):
             # Where a byte of a generated image rounds otherwise, what trains on it moves.
-            rel = 0.1 if log.parts[0].startswith("reid") else 1e-3
-            assert log.parts[0] == apart or b == pytest.approx(a, rel=rel)
+            rel = 0.1 if log.parts[0].startswith("reid") else LOOSE.get(system, 1e-4)
+            if log.parts[0] == apart:
+                rel = 0.01 if a["step"] <= 2 else np.inf
+            assert b == pytest.approx(a, rel=rel)
     assert logs
     vectors = [path.relative_to(tmp_path / "one") for path in tmp_path.glob("one/**/query.npy")]
     for path in vectors:
         one, two = (np.load(tmp_path / d / path) for d in ("one", "two"))
-        assert path.parts[0] == apart or np.allclose(two, one, rtol=0, atol=0.1)
+        np.testing.assert_allclose(two, one, atol=np.inf if path.parts[0] == apart else 0.1)
     assert vectors
 
 
