@@ -65,14 +65,15 @@ class Checkpoints:
     def restore(self, abstract: Any, until: int) -> Any | None:
         """The newest readable state not after step ``until``, else None.
 
-        It comes in the shapes and shardings of ``abstract``.
+        It comes in the shapes and shardings of ``abstract``. Joint processes try the steps that the
+        first one finds: shared storage may show the newest to some of them late.
 
         A checkpoint that cannot be read (cut short, damaged disk) is set aside after saying so,
         and the one before is taken: training then repeats the steps in between. What has nothing
         to do with its files (no memory, no permission) is raised.
         """
-        steps = [step for step in self._manager.all_steps() if step <= until]
-        for step in sorted(steps, reverse=True):
+        steps = processes.tell(lambda: sorted(self._manager.all_steps(), reverse=True))
+        for step in (step for step in steps if step <= until):
             try:
                 self._require_whole(step)
                 return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))

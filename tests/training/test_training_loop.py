@@ -16,7 +16,7 @@ import optax
 import orbax.checkpoint as ocp
 import pytest
 
-from jaxreid.training import Aux, Every, Phase, Preempted, alternate, create, fit
+from jaxreid.training import Aux, Every, Phase, Preempted, alternate, create, fit, processes
 from jaxreid.training.metrics import read_lines
 
 TX = {"w": optax.adam(0.1)}
@@ -108,6 +108,13 @@ def test_a_checkpoint_that_has_changed_is_noticed_even_where_orbax_reads_it(tmp_
         file.write(" ")
     assert_equal(run(tmp_path), whole)
     assert "_METADATA is missing or has changed since it was written" in capsys.readouterr().out
+
+
+def test_the_first_process_says_which_checkpoints_there_are(tmp_path, monkeypatch, capsys):
+    whole = run(tmp_path)
+    monkeypatch.setattr(processes, "tell", lambda find: [8] if find() == [10, 8] else find())
+    assert_equal(run(tmp_path), whole)
+    assert "continues from step 8" in capsys.readouterr().out
 
 
 def test_lines_behind_a_damaged_one_are_dropped(tmp_path):
