@@ -71,12 +71,15 @@ def publish(
         "environment": results.environment(),
     }
     notices = _notices(config["data"])
-    found |= {"notices": notices} if notices else {}
-    found |= {"quality": quality} if quality else {}
-    found |= {"distances": distances} if distances else {}
-    found |= {"notes": dict(notes)} if notes else {}
-    if spread:
-        found |= {"spread": spread, "networks": {name: each[name].networks for name in spread}}
+    asides = {
+        "notices": notices,
+        "quality": quality,
+        "distances": distances,
+        "notes": dict(notes or {}),
+        "spread": spread,
+        "networks": {name: each[name].networks for name in spread},
+    }
+    found |= {name: aside for name, aside in asides.items() if aside}
     said = [f"{arm}: {note}" for arm, note in (notes or {}).items()]
     said += [RERANKED] if config["rerank"] else []
     results.write_results(workdir / "results.json", found)
@@ -101,12 +104,10 @@ def publish(
         environment=found["environment"],
     )
     html.write(workdir / "report.html", report)
-    if quality:
-        print(f"\n{results.quality_table(quality)}", flush=True)
-    if distances:
-        print(f"\n{results.distance_table(distances)}", flush=True)
-    print("\n".join(["", results.table(scores, spread), *said]), flush=True)
-    print(f"\nreport: {workdir / 'report.html'}", flush=True)
+    tables = [results.quality_table(quality)] if quality else []
+    tables += [results.distance_table(distances)] if distances else []
+    tables.append("\n".join([results.table(scores, spread), *said]))
+    print("\n" + "\n\n".join([*tables, f"report: {workdir / 'report.html'}"]), flush=True)
     return found
 
 
