@@ -8,9 +8,9 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from jaxreid.data import records
+from jaxreid.training import checkpoints
 
 IDENTICAL, CLEAR, WRONG, LATE = "identical", "clear error", "wrong", "too late"
 SUFFIXES = {".npy", ".npz"}
@@ -28,7 +28,7 @@ def contents(workdir: Path) -> dict[str, str]:
             found[place] = _digest([path.read_bytes()])
         elif path.name == "checkpoints":
             newest = max(int(p.name) for p in path.iterdir() if p.name.isdigit())
-            found[f"{place}/{newest}"] = _arrays(path / str(newest) / "default")
+            found[f"{place}/{newest}"] = _arrays(path)
         elif path.name == records.MARK:
             found[place] = _pictures(path.parent)
     return found
@@ -89,8 +89,12 @@ def table(trials: Sequence[Mapping[str, str]]) -> str:
     return "\n".join(rows) + "\n"
 
 
-def _arrays(checkpoint: Path) -> str:
-    leaves = jax.tree_util.tree_leaves_with_path(ocp.StandardCheckpointer().restore(checkpoint))
+def _arrays(directory: Path) -> str:
+    try:
+        state = checkpoints.newest(directory)  # of however many devices
+    except ValueError as error:
+        return str(error)
+    leaves = jax.tree_util.tree_leaves_with_path(state)
     return _digest(part for path, leaf in leaves for part in (str(path).encode(), *_bytes(leaf)))
 
 
