@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from logging import CRITICAL, getLogger
 from pathlib import Path
 
 import jax
@@ -44,7 +45,7 @@ _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where in the code an er
 
 def main(_: list[str]) -> None:
     """Runs ``jaxreid.systems.<config.system>.run(config, workdir)``, or a sweep of such runs."""
-    logging.set_verbosity(logging.ERROR)
+    quieten()
     if _CONFIG.value is None:
         sys.exit("error: --config is missing; try --config=configs/camstyle.py")
     try:
@@ -67,6 +68,22 @@ def main(_: list[str]) -> None:
         if _TRACEBACK.value or "RESOURCE_EXHAUSTED" not in str(error):
             raise
         sys.exit(f"error: {str(error).splitlines()[0].rstrip('.')}. {SMALLER}")
+
+
+def quieten() -> None:
+    """No library says in its own way what is raised here, too, as of a full disk.
+
+    Then a checkpoint's other files fail after the first one did, and report to nobody.
+    """
+    logging.set_verbosity(logging.ERROR)
+    getLogger("asyncio").setLevel(CRITICAL)
+    said = sys.unraisablehook
+
+    def hook(raised: "sys.UnraisableHookArgs") -> None:
+        if str(raised.exc_value) != "Event loop is closed":
+            said(raised)
+
+    sys.unraisablehook = hook
 
 
 def without(arguments: list[str], *flags: str) -> list[str]:

@@ -93,13 +93,13 @@ def _arrays(directory: Path) -> str:
     try:
         state = checkpoints.newest(directory)  # of however many devices
     except ValueError as error:
-        return str(error)
+        return f"{directory}: {error}"  # like no other run's
     leaves = jax.tree_util.tree_leaves_with_path(state)
     return _digest(part for path, leaf in leaves for part in (str(path).encode(), *_bytes(leaf)))
 
 
 def _bytes(leaf: Any) -> tuple[bytes, bytes]:
-    typed = isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    typed = isinstance(leaf, jax.Array) and jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     array = np.asarray(jax.random.key_data(leaf) if typed else leaf)
     return f"{array.dtype}{array.shape}".encode(), array.tobytes()
 

@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
 
 from benchmarks.faults_judge import (
@@ -18,16 +17,17 @@ from benchmarks.faults_judge import (
     verdict,
 )
 from jaxreid.data import generated, write_generated
+from jaxreid.training import checkpoints
 
 
 def finished(workdir, score=0.5, weight=1.0, feature=2.0, pixel=3):
     (workdir / "stage").mkdir(parents=True)
     (workdir / "results.json").write_text(json.dumps({"mAP": score}))
     np.save(workdir / "stage/query.npy", np.full(3, feature))
-    with ocp.StandardCheckpointer() as saver:
-        for step in (2, 10):
-            place = (workdir / f"stage/checkpoints/{step}/default").absolute()
-            saver.save(place, {"w": np.full((2, 2), weight if step == 10 else 0.0)})
+    saver = checkpoints.Checkpoints(workdir / "stage/checkpoints")
+    for step in (2, 10):
+        saver.save(step, {"w": np.full((2, 2), weight if step == 10 else 0, np.float32)})
+    saver.close()
     image = np.full((8, 4, 3), pixel, np.uint8)
     record = generated(image, pid=1, camera=0, domain="w", name="a", source="", style=1)
     write_generated(workdir / "made", {"train": [record]})
@@ -48,7 +48,7 @@ def test_equal_runs_are_identical(whole, tmp_path):
     ("doctored", "place"),
     [
         ({"score": np.nextafter(0.5, 1)}, "results.json"),
-        ({"weight": np.nextafter(1.0, 2)}, "stage/checkpoints/10"),
+        ({"weight": np.nextafter(np.float32(1), np.float32(2))}, "stage/checkpoints/10"),
         ({"feature": np.nextafter(2.0, 3)}, "stage/query.npy"),
         ({"pixel": 4}, "made/dataset_info.json"),
     ],

@@ -56,6 +56,27 @@ def test_mistakes_are_one_clear_line(arguments, words, tmp_path):
         assert word in said
 
 
+def test_a_full_disk_is_said_once(tmp_path):
+    """Not again by the libraries that write: in late callbacks, and of failures nobody awaits."""
+    code = """if True:
+        import asyncio, gc, launch
+        class Late:
+            def __init__(self, said):
+                self.said = said
+            def __del__(self):
+                raise RuntimeError(self.said)
+        launch.quieten()
+        Late("Event loop is closed")
+        Late("something else")
+        loop = asyncio.new_event_loop()
+        loop.create_future().set_exception(OSError(28, "No space left on device"))
+        gc.collect()
+    """
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "RuntimeError: something else" in done.stderr
+    assert "loop" not in done.stderr and "No space" not in done.stderr, done.stderr
+
+
 def test_a_device_without_room_says_what_to_lower(tmp_path):
     code = """if True:
         import jax, launch

@@ -41,6 +41,7 @@ def write(directory: Path | str, splits: Mapping[str, Iterable[Record]], config:
 
     Raises:
         FileExistsError: the directory holds something else than records.
+        OSError: the disk is full.
     """
     from jaxreid.data.builder import Reid
 
@@ -56,7 +57,8 @@ def write(directory: Path | str, splits: Mapping[str, Iterable[Record]], config:
         shutil.rmtree(left)  # by a process that was killed
     with tempfile.TemporaryDirectory(dir=directory.parent, prefix=prefix) as scratch:
         builder = Reid(records=splits, config=config, data_dir=scratch)
-        builder.download_and_prepare()
+        with _room(directory):
+            builder.download_and_prepare()
         if directory.exists():  # moved first: what is killed while deleting leaves half of it
             directory.rename(Path(scratch) / "old")
         Path(builder.data_dir).rename(directory)
@@ -101,6 +103,19 @@ class _Rows(Sequence):
     def __getitems__(self, rows: Sequence[int]) -> Any:
         with _naming(self._directory):
             return self._source.__getitems__(rows)
+
+
+@contextmanager
+def _room(directory: Path) -> Iterator[None]:
+    """What array_record says of a full disk, as an error that says what to do."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "No space left" not in str(error):
+            raise
+        raise OSError(
+            f"no space left for the records in {directory}: free some disk, then try again"
+        ) from None
 
 
 @contextmanager

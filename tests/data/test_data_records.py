@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from PIL import Image
 
 from jaxreid.data import (
@@ -164,6 +165,16 @@ def test_a_failure_leaves_the_old_records_and_nothing_else(tmp_path):
         write_generated(directory, {"train": failing()})
     assert digests(directory) == before
     assert [path.name for path in tmp_path.iterdir()] == ["fakes"]
+
+
+def test_a_full_disk_is_said_plainly(tmp_path, monkeypatch):
+    def full(_):
+        raise RuntimeError("write() failed: No space left on device; writing ...")
+
+    monkeypatch.setattr(tfds.core.SequentialWriter, "close_all", full)
+    with pytest.raises(OSError, match="no space left for the records in .*fakes: free some disk"):
+        write_generated(tmp_path / "fakes", {"train": fakes(5)})
+    assert not list(tmp_path.iterdir())
 
 
 def test_writing_again_replaces_older_records(tmp_path):

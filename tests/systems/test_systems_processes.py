@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tiny
 
+from benchmarks.faults_judge import contents
 from jaxreid.training import processes
 
 ROOT = Path(__file__).parents[2]
@@ -21,7 +22,7 @@ SYSTEMS = (
     *("hhl", "taudl", "pul", "buc", "pngan", "ce2l"),
 )
 
-CALM = {"mmd": ["--config.reid.rate=0.001"]}
+CALM = {name: ["--config.reid.rate=0.001"] for name in ("lsro", "mmd")}
 """At the rate of `tiny` its few steps magnify rounding until scores differ."""
 MAGNIFIED = {"spgan": "reid_spgan"}
 """Trained on pictures of which a byte in seven is another, so that its first two steps count."""
@@ -158,6 +159,28 @@ def test_sigterm_to_one_process_stops_both_and_one_alone_continues(tmp_path):
     assert alone.returncode == 0 and f"continues from step {step}" in said, said[-2000:]
     steps = [json.loads(line)["step"] for line in log.read_text().splitlines()]
     assert steps == sorted(steps) and steps[-1] == 240
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1])
+def test_kill_of_one_process_ends_both_and_loses_nothing(tmp_path, killed):
+    """The other one notices: at once if the first is gone, else when its heartbeat is missed."""
+    for process in joined("ide", tmp_path / "whole"):
+        process.communicate()
+    both = joined("ide", tmp_path / "cut")
+    log = tmp_path / "cut/reid_baseline/metrics.jsonl"
+    while not log.exists() or len(log.read_text().splitlines()) < 4:
+        assert all(process.poll() is None for process in both)
+        time.sleep(0.05)
+    both[killed].kill()
+    texts = [process.communicate(timeout=300)[0] for process in both]
+    assert all(process.returncode for process in both), texts
+    assert not (tmp_path / "cut/results.json").exists()
+    both = joined("ide", tmp_path / "cut")
+    texts = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], texts
+    whole, cut = (contents(tmp_path / d) for d in ("whole", "cut"))
+    assert whole and cut == whole
 
 
 def test_what_stops_the_first_process_is_told_to_the_other(tmp_path):
